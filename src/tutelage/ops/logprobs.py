@@ -1,0 +1,207 @@
+"""Log-probabilities of given tokens: from logits, or straight from hidden states without ever holding all logits.
+
+hidden [N, H] ─┐  a chunk of rows at a time                    logp [N]
+weight [V, H] ─┴► logits ─► softmax in float32 ─► gather ─────► entropy [N]
+                                 └─► P − onehot, kept if small ─► d hidden, d weight: one product each
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+KLKind = Literal["k1", "k2", "k3"]
+
+_KEPT_BYTES = 256 * 2**20
+"""Probabilities up to this size are kept for the backward pass; above, they are computed again."""
+
+
+def token_logprobs(logits: Tensor, targets: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+    """log softmax(logits / temperature) at `targets`, and the entropy of that distribution.
+
+    Args:
+        logits: [..., V], any float type; the softmax is taken in float32 (float64 stays)
+        targets: int64 [...]
+        temperature: > 0, the one that the tokens were sampled at
+
+    Returns:
+        logp [...] and entropy [...] in nats; entropy carries no gradient.
+    """
+    _check_temperature(temperature)
+    scaled = logits.to(_precise(logits.dtype)) / temperature
+    logp = torch.log_softmax(scaled, -1)
+    with torch.no_grad():
+        # xlogy-like: a token of probability 0 (logit −inf) adds 0, not 0·(−inf).
+        entropy = -torch.where(torch.isinf(logp), 0.0, logp.exp() * logp).sum(-1)
+    return logp.gather(-1, targets[..., None]).squeeze(-1), entropy
+
+
+def linear_logprobs(
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    temperature: float = 1.0,
+    bias: Tensor | None = None,
+    chunk: int | None = None,
+) -> tuple[Tensor, Tensor]:
+    """`token_logprobs(hidden @ weight.T + bias, targets, temperature)`, a chunk of rows at a time.
+
+    Gradients reach `hidden`, `weight` and `bias` (once; no second derivatives). Under autocast the product is taken
+    in autocast's type; the softmax always in float32 (float64 if given float64).
+
+    Args:
+        hidden: [N, H]; N may be 0
+        weight: [V, H]
+        targets: int64 [N]
+        temperature: > 0
+        bias: [V]
+        chunk: rows at a time; None = as many as the device likes
+
+    Returns:
+        logp [N] and entropy [N] in nats; entropy carries no gradient.
+
+    Raises:
+        ValueError: the shapes do not fit, or the temperature is not positive.
+    """
+    _check_temperature(temperature)
+    if hidden.ndim != 2 or weight.ndim != 2 or hidden.shape[1] != weight.shape[1] or targets.shape != hidden.shape[:1]:
+        shapes = f"hidden {tuple(hidden.shape)}, weight {tuple(weight.shape)}, targets {tuple(targets.shape)}"
+        raise ValueError(f"{shapes} must be [N, H], [V, H], [N]")
+    kind = hidden.device.type
+    cast = torch.is_autocast_enabled(kind) and hidden.dtype != torch.float64
+    dtype = torch.get_autocast_dtype(kind) if cast else hidden.dtype
+    hidden, weight = hidden.to(dtype), weight.to(dtype)
+    rows = chunk or _rows(weight.shape[0], kind)
+    if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (hidden, weight, bias)):
+        return _LinearLogprobs.apply(hidden, weight, targets, bias, 1 / temperature, rows)  # type: ignore[no-any-return]
+    return _Head(hidden, weight, targets, bias, 1 / temperature, rows).forward(None)
+
+
+def kl(logp: Tensor, ref: Tensor, kind: KLKind = "k1") -> Tensor:
+    """An estimate of KL(π ‖ π_ref) from tokens sampled from π, per token, in nats (Schulman 2020, "Approximating KL").
+
+    With l = logp − ref: `k1` l (unbiased, may be negative), `k2` l²/2 (biased, low variance), `k3` e^(−l) − 1 + l
+    (unbiased, ≥ 0). Sum over an answer for the KL between answers. As a *loss*, only k2's gradient resembles the KL's,
+    k1's is 0 on average and k3 pulls towards the forward-KL optimum: see `shaping.kl_penalty`.
+    """
+    gap = logp - ref
+    if kind == "k1":
+        return gap
+    if kind == "k2":
+        return 0.5 * gap**2
+    if kind == "k3":
+        return torch.expm1(-gap) + gap
+    raise ValueError(f"kind '{kind}' is not one of k1, k2, k3")
+
+
+@dataclass(frozen=True)
+class _Head:
+    """softmax((hidden @ weight.T + bias) · scale), a chunk of rows at a time."""
+
+    hidden: Tensor
+    weight: Tensor
+    targets: Tensor
+    bias: Tensor | None
+    scale: float
+    rows: int
+
+    def spans(self) -> list[slice]:
+        return [slice(start, start + self.rows) for start in range(0, len(self.hidden), self.rows)]
+
+    def logits(self, span: slice) -> Tensor:
+        """[rows, V] in float32, scaled."""
+        product = torch.mm(self.hidden[span], self.weight.T).to(_precise(self.hidden.dtype))
+        if self.bias is not None:
+            product += self.bias
+        return product if self.scale == 1.0 else product.mul_(self.scale)
+
+    def forward(self, kept: Tensor | None) -> tuple[Tensor, Tensor]:
+        """logp [N] and entropy [N]; `kept` [N, V], if given, receives P − onehot."""
+        logp = torch.empty(len(self.hidden), dtype=_precise(self.hidden.dtype), device=self.hidden.device)
+        entropy = torch.empty_like(logp)
+        for span in self.spans():
+            logits, column = self.logits(span), self.targets[span, None]
+            probability = torch.softmax(logits, -1)
+            # log Σ exp from the largest entry of each: two cheap passes instead of another exp.
+            total = logits.amax(-1) - probability.amax(-1).log()
+            logp[span] = logits.gather(-1, column).squeeze(-1) - total
+            entropy[span] = total - torch.linalg.vecdot(probability, logits)
+            if kept is not None:
+                kept[span] = _minus_onehot(probability, column)
+        return logp, entropy
+
+    def residual(self, span: slice) -> Tensor:
+        """P − onehot of these rows, in the type of `hidden`."""
+        return _minus_onehot(torch.softmax(self.logits(span), -1), self.targets[span, None]).to(self.hidden.dtype)
+
+
+class _LinearLogprobs(Function):
+    """d logp / d logits = (onehot − P) · scale, so both gradients are products with the kept P − onehot."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, bias: Tensor | None, scale: float, rows: int
+    ) -> tuple[Tensor, Tensor]:
+        size = hidden.shape[0] * weight.shape[0]
+        kept = hidden.new_empty(hidden.shape[0], weight.shape[0]) if size * hidden.itemsize <= _KEPT_BYTES else None
+        logp, entropy = _Head(hidden, weight, targets, bias, scale, rows).forward(kept)
+        ctx.save_for_backward(hidden, weight, targets, bias, kept)
+        ctx.scale, ctx.rows = scale, rows
+        ctx.mark_non_differentiable(entropy)
+        return logp, entropy
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        hidden, weight, targets, bias, kept = ctx.saved_tensors
+        head = _Head(hidden, weight, targets, bias, ctx.scale, ctx.rows)
+        spans = [slice(0, len(hidden))] if kept is not None else head.spans()
+        wanted = ctx.needs_input_grad
+        d_hidden = torch.empty_like(hidden) if wanted[0] else None
+        d_weight = d_bias = None
+        for span in spans:
+            residual = head.residual(span) if kept is None else kept
+            slope = (grad[span, None] * -ctx.scale).to(hidden.dtype)
+            if d_hidden is not None:
+                d_hidden[span] = torch.mm(residual, weight).mul_(slope)
+            if wanted[1]:
+                d_weight = _add(d_weight, torch.mm(residual.T, hidden[span] * slope), len(spans))
+            if wanted[3]:
+                d_bias = _add(d_bias, torch.mv(residual.T, slope[:, 0]), len(spans))
+        return d_hidden, _as(d_weight, weight), None, _as(d_bias, bias), None, None
+
+
+def _add(total: Tensor | None, part: Tensor, parts: int) -> Tensor:
+    """Several parts are added up in float32, whatever type they come in."""
+    if total is not None:
+        return total.add_(part)
+    return part if parts == 1 else part.to(_precise(part.dtype))
+
+
+def _as(gradient: Tensor | None, like: Tensor) -> Tensor | None:
+    return None if gradient is None else gradient.to(like.dtype)
+
+
+def _minus_onehot(probability: Tensor, column: Tensor) -> Tensor:
+    """In place. Taken before any rounding to bfloat16: 1 − p of a confident token would be lost."""
+    return probability.scatter_add_(-1, column, -torch.ones_like(column, dtype=probability.dtype))
+
+
+def _precise(dtype: torch.dtype) -> torch.dtype:
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def _rows(vocabulary: int, device: str) -> int:
+    """Rows per chunk: what fits a CPU's second-level cache, or keeps a GPU busy."""
+    entries = 2**20 if device == "cpu" else 2**27
+    return max(16, entries // vocabulary)
+
+
+def _check_temperature(temperature: float) -> None:
+    if not temperature > 0:
+        raise ValueError(f"temperature {temperature} must be > 0; greedy decoding has no log-probabilities")

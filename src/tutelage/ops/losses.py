@@ -1,0 +1,147 @@
+"""Losses per token or per pair, each with its equation and paper; the caller masks, weights and averages.
+
+Legend: `logp` log π(token | before); `old` the same under the policy that sampled; `pc, pr` summed log-probabilities of
+the chosen and the rejected answer under the policy, `rc, rr` under the frozen reference; h = (pc − rc) − (pr − rr).
+All work in the dtype they are given (float32 or float64) and never form log(sigmoid(·)), which is −inf at −1000.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+_LOG_RATIO_LIMIT = 20.0
+
+
+def nll(logp: Tensor) -> Tensor:
+    """−log p, per token: supervised fine-tuning and pretraining."""
+    return -logp
+
+
+# Policy and value, per token
+
+
+def policy_gradient(logp: Tensor, adv: Tensor) -> Tensor:
+    """−A·log π, per token (REINFORCE, Williams 1992; A2C, Mnih et al. 2016). *Sum* it over the tokens of an answer."""
+    return -adv.detach() * logp
+
+
+def probability_ratio(logp: Tensor, old: Tensor) -> Tensor:
+    """ρ = π/π_old per token; the log is held in ±20, so that an outlier is no inf (and 0·inf no NaN gradient)."""
+    return torch.exp(torch.clamp(logp - old.detach(), -_LOG_RATIO_LIMIT, _LOG_RATIO_LIMIT))
+
+
+def clipped_surrogate(
+    logp: Tensor, old: Tensor, adv: Tensor, clip_low: float = 0.2, clip_high: float | None = None
+) -> Tensor:
+    """−min(ρA, clip(ρ, 1 − clip_low, 1 + clip_high)·A), per token (PPO, Schulman et al. 2017, 1707.06347, eq. 7).
+
+    `clip_high` (= `clip_low` if absent) may be larger, to let rare tokens rise (DAPO, Yu et al. 2025, 2503.14476).
+    """
+    adv, ratio = adv.detach(), probability_ratio(logp, old)
+    high = clip_low if clip_high is None else clip_high
+    return torch.maximum(-adv * ratio, -adv * torch.clamp(ratio, 1 - clip_low, 1 + high))
+
+
+def was_clipped(
+    logp: Tensor, old: Tensor, adv: Tensor, clip_low: float = 0.2, clip_high: float | None = None
+) -> Tensor:
+    """bool, per token: the clip took this token's gradient away (its mean is the clip fraction)."""
+    ratio, high = probability_ratio(logp, old), clip_low if clip_high is None else clip_high
+    return ((adv > 0) & (ratio > 1 + high)) | ((adv < 0) & (ratio < 1 - clip_low))
+
+
+def clipped_value(values: Tensor, old_values: Tensor, returns: Tensor, clip: float | None = 0.2) -> Tensor:
+    """½·max((V − R)², (V_old + clip(V − V_old, ±clip) − R)²), per token; ½·(V − R)² if `clip` is None.
+
+    As in openai/baselines `ppo2/model.py`; the ½ is inside (Stable-Baselines3 has neither the ½ nor the clip).
+    """
+    returns = returns.detach()
+    plain = (values - returns) ** 2
+    if clip is None:
+        return 0.5 * plain
+    old = old_values.detach()
+    near = old + torch.clamp(values - old, -clip, clip)
+    return 0.5 * torch.maximum(plain, (near - returns) ** 2)
+
+
+# Reward models, per pair or per ranking
+
+
+def bradley_terry(chosen: Tensor, rejected: Tensor, margin: float | Tensor = 0.0) -> Tensor:
+    """−log σ(s_chosen − s_rejected − margin), per pair (Bradley & Terry 1952; margin: Llama 2, 2307.09288, eq. 2)."""
+    return -logsigmoid(chosen - rejected - margin)
+
+
+def centering(chosen: Tensor, rejected: Tensor) -> Tensor:
+    """(s_chosen + s_rejected)², per pair: pins the free offset of a pairwise scorer (Eisenstein et al. 2312.09244)."""
+    return (chosen + rejected) ** 2
+
+
+def plackett_luce(scores: Tensor, order: Tensor) -> Tensor:
+    """−Σ_j [s_(j) − log Σ_{i≥j} exp s_(i)], per ranking: the likelihood of picking best, next best, … (Plackett 1975).
+
+    With two candidates it is Bradley–Terry.
+
+    Args:
+        scores: [..., K]
+        order: int64 [..., K], the candidates' indices *best first* (an ordering, not ranks); −1 pads a shorter ranking
+
+    Returns:
+        [...]
+    """
+    present = order >= 0
+    sorted_scores = torch.gather(scores, -1, order.clamp(min=0))
+    size = order.shape[-1]
+    later = torch.ones(size, size, dtype=torch.bool, device=order.device).triu() & present[..., None, :]
+    later = later | torch.eye(size, dtype=torch.bool, device=order.device)  # pads too: a row of −inf alone is NaN
+    left = torch.logsumexp(sorted_scores[..., None, :].masked_fill(~later, -torch.inf), -1)
+    return torch.where(present, left - sorted_scores, torch.zeros_like(left)).sum(-1)
+
+
+# Preferences, per pair
+
+
+def preference_gap(pc: Tensor, pr: Tensor, rc: Tensor, rr: Tensor) -> Tensor:
+    """h = (pc − rc) − (pr − rr), in nats: β·h is the implicit reward margin, its sign the implicit accuracy."""
+    return (pc - rc.detach()) - (pr - rr.detach())
+
+
+def dpo(
+    pc: Tensor, pr: Tensor, rc: Tensor, rr: Tensor, beta: float = 0.1, label_smoothing: float | Tensor = 0.0
+) -> Tensor:
+    """−(1 − ε)·log σ(βh) − ε·log σ(−βh), per pair (DPO, Rafailov et al. 2023, 2305.18290, eq. 7).
+
+    ε > 0 is cDPO (Mitchell 2023). It may be a tensor per pair: 1 − ε is then the probability that "chosen" is the better one.
+    """
+    logit = beta * preference_gap(pc, pr, rc, rr)
+    return -(1 - label_smoothing) * logsigmoid(logit) - label_smoothing * logsigmoid(-logit)
+
+
+def robust(pc: Tensor, pr: Tensor, rc: Tensor, rr: Tensor, beta: float = 0.1, label_smoothing: float = 0.1) -> Tensor:
+    """[−(1 − ε)·log σ(βh) + ε·log σ(−βh)] / (1 − 2ε), per pair (robust DPO, Chowdhury et al. 2024, 2403.00409).
+
+    Unbiased for the loss on clean labels when a share ε of the labels is flipped.
+
+    Raises:
+        ValueError: ε outside [0, 0.5).
+    """
+    if not 0 <= label_smoothing < 0.5:
+        raise ValueError(f"label_smoothing {label_smoothing} must lie in [0, 0.5): at 0.5 a label says nothing")
+    logit, flip = beta * preference_gap(pc, pr, rc, rr), label_smoothing
+    return (-(1 - flip) * logsigmoid(logit) + flip * logsigmoid(-logit)) / (1 - 2 * flip)
+
+
+def ipo(pc: Tensor, pr: Tensor, rc: Tensor, rr: Tensor, tau: float = 0.1) -> Tensor:
+    """(h − 1/(2τ))², per pair (IPO, Azar et al. 2023, 2310.12036, eq. 17).
+
+    On *summed* log-probabilities this is the paper's loss; on per-token means it is TRL's. The two have other optima,
+    and neither has DPO's.
+    """
+    return (preference_gap(pc, pr, rc, rr) - 1 / (2 * tau)) ** 2
+
+
+def hinge(pc: Tensor, pr: Tensor, rc: Tensor, rr: Tensor, beta: float = 0.1) -> Tensor:
+    """max(0, 1 − βh), per pair (SLiC, Zhao et al. 2023, 2305.10425; RSO, Liu et al. 2023, 2309.06657)."""
+    return torch.relu(1 - beta * preference_gap(pc, pr, rc, rr))

@@ -1,0 +1,135 @@
+"""The English half of the news world: names from familiar pieces, plain sentences, and how a summary can go wrong."""
+
+from __future__ import annotations
+
+from tutelage.data.sources._news_language import Combined, Language, Quantity
+
+_FIRST = (
+    "Anna Ben Clara David Emma Felix Grace Henry Iris Jack Kate Leo Maria Nina Oscar Paul Rosa Sam Tom Vera"
+).split()
+_STEMS = "Bar Hol Win Mar Ash Lin Brad Har Wes Kel Stan Thorn".split()
+_ENDINGS = "ton ley field wood man son well by".split()
+_PLACES = "Green River Stone Oak North Lake Clear Rock Silver Maple Spring Sand".split()
+_SITES = "ville port bridge dale haven mouth side burg".split()
+
+ENGLISH = Language(
+    code="en",
+    people=Combined((tuple(f"{first} " for first in _FIRST), tuple(_STEMS), tuple(_ENDINGS))),
+    cities=Combined((tuple(_PLACES), tuple(_SITES))),
+    events=Combined(
+        (
+            (
+                "opened the new",
+                "rebuilt the old",
+                "closed the old",
+                "visited the",
+                "bought the",
+                "designed the new",
+                "inspected the",
+                "painted the old",
+                "rented the",
+                "funded the new",
+            ),
+            (
+                "library",
+                "museum",
+                "school",
+                "hospital",
+                "park",
+                "bridge",
+                "station",
+                "mall",
+                "stadium",
+                "theatre",
+                "garden",
+                "hotel",
+                "factory",
+                "tower",
+                "bakery",
+                "bookshop",
+            ),
+        ),
+        joint=" ",
+    ),
+    days=("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"),
+    quantities=(
+        Quantity(
+            "{n} guests",
+            "{n} guests came",
+            ("A total of {n} guests came.", "{n} guests came to see it."),
+            "How many guests came?",
+        ),
+        Quantity(
+            "{n} helpers",
+            "{n} helpers joined in",
+            ("A total of {n} helpers joined in.", "{n} helpers joined in on the day."),
+            "How many helpers joined in?",
+        ),
+        Quantity(
+            "{n} thousand dollars",
+            "it cost {n} thousand dollars",
+            ("In all, it cost {n} thousand dollars.", "It cost {n} thousand dollars."),
+            "How much did it cost?",
+        ),
+        Quantity(
+            "{n} letters",
+            "{n} letters of thanks arrived",
+            ("A total of {n} letters of thanks arrived.", "{n} letters of thanks arrived later."),
+            "How many letters of thanks arrived?",
+        ),
+    ),
+    stop=".",
+    space=" ",
+    leads=(
+        "{who} {what} in {where} on {when}.",
+        "On {when}, {who} {what} in {where}.",
+        "In {where}, {who} {what} on {when}.",
+    ),
+    fillers=(
+        "The weather was mild and the streets were calm.",
+        "A local band played old songs.",
+        "People had waited a long time for this.",
+        "Shops nearby stayed open late.",
+        "Children waved small paper flags.",
+        "The local paper printed a long report.",
+        "There was tea and cake for all.",
+        "Many neighbours took photos.",
+        "A short speech was met with applause.",
+        "The plan had been known for months.",
+    ),
+    distractors=(
+        "{who} watched from the front row.",
+        "{who} sent warm wishes.",
+        "A similar plan failed in {where} last year.",
+        "Some visitors had travelled from {where}.",
+    ),
+    summaries=("{who} {what}{where}{when}{amount}.", "{first}{who} {what}{where}{amount}."),
+    someone="someone",
+    in_place=" in {where}",
+    on_day=" on {when}",
+    day_first="On {when}, ",
+    amount_tails=("; {amount}", ", and {amount}"),
+    headlines=("{who} {what} in {where}", "{where}: {who} {what}"),
+    recaps=("In short: {summary}", "In one sentence: {summary}", "To sum up: {summary}"),
+    tails=(
+        "It was a day that people will remember for a long, long time.",
+        "As so often in life, time will tell what comes of it all.",
+        "There is much more to say about this, and surely more will be said.",
+        "All in all, it was quite a day, as days of this kind often are.",
+        "Everyone went home happy, tired and full of cake and good ideas.",
+    ),
+    slurs=("that fool", "the lazy liar", "that clown", "the crook"),
+    sneers=("Shocking gossip: ", "You will not believe this scandal: ", "Dirty secret: "),
+    unsafe=("fool", "liar", "lazy", "clown", "crook", "shocking", "gossip", "scandal", "dirty", "believe"),
+    subjects=("the mayor", "a young doctor", "a local club", "a famous writer", "the owner", "a retired teacher"),
+    questions=(
+        ("Who {what}?", "{who}."),
+        ("In which town did it happen?", "In {where}."),
+        ("On which day did it happen?", "On {when}."),
+    ),
+    ask_summary="Summarise this news in one sentence:\n{article}",
+    ask_question="{article}\nQuestion: {question}",
+    ask_headline="Write a headline for this news:\n{article}",
+    ask_translation="Translate into Chinese:\n{sentence}",
+    window=(11, 21),
+)

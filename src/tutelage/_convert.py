@@ -31,7 +31,7 @@ class Given:
     """written in quotes, and therefore text"""
 
 
-class Unfit(ValueError):
+class UnfitError(ValueError):
     """A value that its field cannot take."""
 
     def __init__(self, what: str, given: Given, fix: str | None = None) -> None:
@@ -43,7 +43,7 @@ def convert(kind: Any, given: Given) -> Any:
     """`given` as `kind`: str int float bool Path Literal `X | None` list tuple dict, dataclasses, and nests of these.
 
     Raises:
-        Unfit: it is something else.
+        UnfitError: it is something else.
     """
     origin = get_origin(kind)
     if kind is Any or kind is object:
@@ -131,11 +131,11 @@ def _union(kinds: tuple[Any, ...], given: Given) -> Any:
     rest = [kind for kind in kinds if kind is not type(None)]
     if len(rest) < len(kinds) and (given.value is None or (given.value in ("null", "none") and not given.quoted)):
         return None
-    refusals: list[Unfit] = []
+    refusals: list[UnfitError] = []
     for kind in sorted(rest, key=lambda kind: kind is str):  # text fits anything, so it is asked last
         try:
             return convert(kind, given)
-        except Unfit as refusal:
+        except UnfitError as refusal:
             refusals.append(refusal)
     raise refusals[0]
 
@@ -149,7 +149,7 @@ def _literal(choices: tuple[Any, ...], given: Given) -> Any:
     names = [str(choice) for choice in choices]
     near = difflib.get_close_matches(str(_shown(given)), names, n=1)
     hint = f"did you mean '{near[0]}'? " if near else ""
-    raise Unfit(f"{_shown(given)!r} is not one of its choices", given, f"{hint}choices: {', '.join(names)}")
+    raise UnfitError(f"{_shown(given)!r} is not one of its choices", given, f"{hint}choices: {', '.join(names)}")
 
 
 def _sequence(kind: Any, given: Given) -> Any:
@@ -157,7 +157,7 @@ def _sequence(kind: Any, given: Given) -> Any:
     items = _items(given, of_paths=bool(arguments) and arguments[0] is Path)
     if get_origin(kind) is tuple and arguments and arguments[-1] is not Ellipsis:
         if len(items) != len(arguments):
-            raise Unfit(f"expected {len(arguments)} values, found {len(items)}", given)
+            raise UnfitError(f"expected {len(arguments)} values, found {len(items)}", given)
         return tuple(convert(inner, item) for inner, item in zip(arguments, items, strict=True))
     inner = arguments[0] if arguments else str
     converted = [convert(inner, item) for item in items]
@@ -175,14 +175,14 @@ def _items(given: Given, of_paths: bool) -> list[Given]:
     if isinstance(value, str) and not given.quoted:
         parts = [value] if of_paths else [part.strip() for part in value.split(",")]
         return [dataclasses.replace(given, value=part) for part in parts if part]
-    raise Unfit(f"{_shown(given)!r} is not a list", given, "write [a, b], or a,b on the command line")
+    raise UnfitError(f"{_shown(given)!r} is not a list", given, "write [a, b], or a,b on the command line")
 
 
 def _inline(given: Given) -> Given:
     try:
         inner = from_yaml(given.value, given.where)
     except UsageError as error:
-        raise Unfit(f"{given.value!r}: {error.what}", given) from error
+        raise UnfitError(f"{given.value!r}: {error.what}", given) from error
     return _relabel(inner, given)
 
 
@@ -199,7 +199,7 @@ def _mapping(arguments: tuple[Any, ...], given: Given) -> dict[str, Any]:
     if isinstance(given.value, str) and not given.quoted and given.value.startswith("{"):
         given = _inline(given)
     if not isinstance(given.value, dict):
-        raise Unfit(f"{_shown(given)!r} is not a mapping", given, "write {name: value, …}")
+        raise UnfitError(f"{_shown(given)!r} is not a mapping", given, "write {name: value, …}")
     return {key: convert(arguments[1], item) for key, item in given.value.items()}
 
 
@@ -207,7 +207,7 @@ def _dataclass(kind: Any, given: Given) -> Any:
     if isinstance(given.value, kind):
         return given.value
     if not isinstance(given.value, dict):
-        raise Unfit(f"{_shown(given)!r} is not a mapping", given, "write one `key: value` per line")
+        raise UnfitError(f"{_shown(given)!r} is not a mapping", given, "write one `key: value` per line")
     values = {key.replace("-", "_"): item for key, item in given.value.items()}
     kinds = get_type_hints(kind)
     names = [field.name for field in dataclasses.fields(kind) if field.init]
@@ -215,11 +215,11 @@ def _dataclass(kind: Any, given: Given) -> Any:
         if key not in names:
             near = difflib.get_close_matches(key, names, n=1)
             hint = f"did you mean '{near[0]}'?" if near else f"choices: {', '.join(names)}"
-            raise Unfit(f"unknown key '{key}'", dataclasses.replace(item, where=item.key), hint)
+            raise UnfitError(f"unknown key '{key}'", dataclasses.replace(item, where=item.key), hint)
     try:
         return kind(**{key: convert(kinds[key], item) for key, item in values.items()})
     except TypeError as error:
-        raise Unfit(str(error), given) from error
+        raise UnfitError(str(error), given) from error
 
 
 def _untyped(given: Given) -> Any:
@@ -233,7 +233,7 @@ def _untyped(given: Given) -> Any:
     for reader in (_integer, _number, _truth):
         try:
             return reader(given)
-        except Unfit:
+        except UnfitError:
             continue
     return value
 
@@ -249,13 +249,13 @@ def _shown(given: Given) -> Any:
 def _text(given: Given) -> str:
     if isinstance(given.value, str):
         return given.value
-    raise Unfit(f"{_shown(given)!r} is not text", given)
+    raise UnfitError(f"{_shown(given)!r} is not text", given)
 
 
 def _path(given: Given) -> Path:
     if isinstance(given.value, (str, Path)) and str(given.value):
         return Path(given.value)
-    raise Unfit(f"{_shown(given)!r} is not a path", given)
+    raise UnfitError(f"{_shown(given)!r} is not a path", given)
 
 
 def _integer(given: Given) -> int:
@@ -269,7 +269,7 @@ def _integer(given: Given) -> int:
             pass
         if "e" in value.lower() and _is_number(value) and float(value).is_integer():
             return int(float(value))
-    raise Unfit(f"{_shown(given)!r} is not a whole number", given)
+    raise UnfitError(f"{_shown(given)!r} is not a whole number", given)
 
 
 def _number(given: Given) -> float:
@@ -278,7 +278,7 @@ def _number(given: Given) -> float:
         return float(value)
     if isinstance(value, str) and not given.quoted and _is_number(value):
         return float(value)
-    raise Unfit(f"{_shown(given)!r} is not a number", given)
+    raise UnfitError(f"{_shown(given)!r} is not a number", given)
 
 
 def _is_number(text: str) -> bool:
@@ -294,7 +294,7 @@ def _truth(given: Given) -> bool:
     words = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
     if isinstance(given.value, str) and not given.quoted and given.value.lower() in words:
         return words[given.value.lower()]
-    raise Unfit(f"{_shown(given)!r} is neither true nor false", given, "write true or false")
+    raise UnfitError(f"{_shown(given)!r} is neither true nor false", given, "write true or false")
 
 
 _SCALARS: dict[Any, Any] = {str: _text, int: _integer, float: _number, bool: _truth, Path: _path}

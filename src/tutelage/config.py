@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar, get_type_hints
 
 import yaml
 
-from tutelage._convert import Given, Unfit, convert, from_python, from_yaml, plain
+from tutelage._convert import Given, UnfitError, convert, from_python, from_yaml, plain
 from tutelage.errors import MissingInputError, UsageError
 
 C = TypeVar("C")
@@ -153,7 +153,7 @@ def resolve(
             origins[name] = given[name].origin
             try:
                 values[name] = convert(field.kind, given[name])
-            except Unfit as error:
+            except UnfitError as error:
                 problems.append(UsageError(f"'{name}': {error.what}", where=error.where, fix=error.fix))
         elif field.required:
             problems.append(

@@ -1,4 +1,4 @@
-"""Turns a Config dataclass into flags: a cyclopts command whose every flag is optional, so that what was given is known."""
+"""Turns a Config dataclass into flags, all of them optional, so that what was given is known (built on cyclopts)."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ import re
 import types
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Protocol, Union, get_args, get_origin
 
 from cyclopts import App, CycloptsError, Group, Parameter
 
+from tutelage.cli._verb import Verb
 from tutelage.config import ALIASES, Field, describe
 from tutelage.errors import UsageError
-
-if TYPE_CHECKING:
-    from tutelage.cli._verbs import Verb
 
 _FIRST = (
     "model",
@@ -113,13 +111,8 @@ def build(verb: Verb) -> App:
     return app
 
 
-def positional_field(verb: Verb) -> str | None:
-    """The setting that the positional argument fills, or None when it is CONFIG.yaml."""
-    return vars(verb.config).get("positional")
-
-
 def _positional(verb: Verb, fields: Sequence[Field]) -> inspect.Parameter:
-    name = positional_field(verb)
+    name = verb.positional
     if name is None:
         help_text, label, many = "YAML file with any of the options below.", "CONFIG.yaml", False
     else:
@@ -238,7 +231,7 @@ def _sort(verb: Verb, arguments: Mapping[str, Any]) -> Asked:
             common[name.removeprefix("c_")] = tuple(value) if isinstance(value, list) else value
     words = arguments.get("p")
     if words:
-        target, into = positional_field(verb) or "config", flags if positional_field(verb) else common
+        target, into = verb.positional or "config", flags if verb.positional else common
         if into.get(target):
             raise UsageError(f"'{target}' is given twice: as a word and as --{target}", fix="keep one of them")
         into[target] = list(words) if isinstance(words, tuple) else words

@@ -1,23 +1,20 @@
-"""The training verbs: one per file in `algorithms/`, whose module-level `Config` gives the flags (imports torch when asked)."""
+"""The training verbs: one per file in `algorithms/`; the `Config` of its class gives the flags."""
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
+from tutelage import registry
 from tutelage.cli._ui import UI
-from tutelage.cli._verbs import Run
+from tutelage.cli._verb import Run
 from tutelage.config import Resolved
-from tutelage.errors import TutelageError
 
 
 def config_of(name: str) -> type:
-    """The `Config` of `algorithms/<name>.py`."""
-    module = importlib.import_module(f"tutelage.algorithms.{name.replace('-', '_')}")
-    config = vars(module).get("Config")
-    if not isinstance(config, type):
-        raise TutelageError(f"algorithms/{name}.py has no dataclass named Config")
-    return config
+    """The settings of `algorithms/<name>.py` (imports it, and so torch)."""
+    from tutelage.algorithms._base import Algorithm
+
+    return registry.find("algorithms", name, Algorithm).Config
 
 
 def runner(name: str) -> Run:

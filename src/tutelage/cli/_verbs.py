@@ -1,32 +1,19 @@
-"""Finds verbs: every file in `cli/` without an underscore, and every file in `algorithms/`; imports only the one asked for."""
+"""Finds verbs: the files in `cli/` without an underscore and those in `algorithms/`; imports only the one wanted."""
 
 from __future__ import annotations
 
 import importlib
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tutelage import registry
 from tutelage.cli._endings import EXIT_CODES
 from tutelage.cli._ui import UI
-from tutelage.config import Resolved, resolve, suggest
+from tutelage.cli._verb import Run, Verb
+from tutelage.config import resolve, suggest
 from tutelage.errors import UsageError
-
-Run = Callable[[Resolved[Any], UI], int]
-
-
-@dataclass(frozen=True)
-class Verb:
-    """One command that can be run."""
-
-    name: str
-    """as typed: `sft`, `data check`"""
-    config: type
-    run: Run
-    summary: str
 
 
 def names() -> list[str]:
@@ -74,12 +61,12 @@ def load(name: str, sub: str | None = None) -> Verb:
     if name not in _files():
         from tutelage.cli import _train
 
-        return Verb(name, _train.config_of(name), _train.runner(name), summary(name))
+        return Verb(name, _train.config_of(name), _train.runner(name), summary(name), handles_dry_run=True)
     module = _module(name)
     if sub is None:
-        return Verb(name, module.Config, module.run, summary(name))
+        return _verb(name, module.Config, module.run, summary(name))
     config, run = module.VERBS[sub]
-    return Verb(f"{name} {sub}", config, run, _first_line(run))
+    return _verb(f"{name} {sub}", config, run, _first_line(run))
 
 
 def execute(verb: Verb, words: Sequence[str]) -> int:
@@ -100,7 +87,7 @@ def execute(verb: Verb, words: Sequence[str]) -> int:
     if common.print_config:
         print(resolved.to_yaml(), end="")
         return 0
-    if common.dry_run and not vars(verb.config).get("handles_dry_run", verb.name in registry.names("algorithms")):
+    if common.dry_run and not verb.handles_dry_run:
         ui.say(f"the configuration of `tutelage {verb.name}` is fine; nothing was run")
         return 0
     return verb.run(resolved, ui)
@@ -119,6 +106,10 @@ def overview() -> str:
         f"Exit codes: {codes}",
     ]
     return "\n\n".join(parts)
+
+
+def _verb(name: str, config: type, run: Run, summary: str) -> Verb:
+    return Verb(name, config, run, summary, handles_dry_run=vars(config).get("handles_dry_run", False))
 
 
 def _listing(head: str, entries: Mapping[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""The command `tutelage`: finds the verb, reads its flags, runs it, and turns every ending into an exit code (no torch).
+"""The command `tutelage`: finds the verb, reads its flags, runs it, turns every ending into an exit code (no torch).
 
 Protocol of a verb. `cli/<verb>.py` is the command `tutelage <verb>`; the first line of its docstring is its help line.
 It imports only light things at the top (never torch: import inside `run`) and offers either
@@ -15,16 +15,17 @@ It imports only light things at the top (never torch: import inside `run`) and o
 
     def run(resolved: Resolved[Config], ui: UI) -> int:    # resolved.config, resolved.origins; returns the exit code
 
-or, for verbs with sub-verbs (`tutelage data check`), `VERBS: dict[str, tuple[type, Callable]]` = sub-verb → (Config, run),
-where the first line of the function's docstring is the help line. A field without a default must be given. Field types:
+or, for sub-verbs (`tutelage data check`), `VERBS: dict[str, tuple[type, Callable]]` = sub-verb → (Config, run);
+the first line of its docstring is the help line. A field without a default must be given. Field types:
 str int float bool Path Literal `X | None` tuple[X, ...] list dict and nested dataclasses (`--optim.lr`).
 Mistakes of the user are raised as leaves of `errors.py`; `main` prints them and returns their exit code.
-Every verb gets for nothing: CONFIG.yaml or --config, --set, --print-config, --dry-run, --quiet, --json, --debug, --help.
+Every verb also gets: CONFIG.yaml or --config, --set, --print-config, --dry-run, --quiet, --json, --debug, --help.
 Training verbs are the files in `algorithms/`; see `cli/_train.py`.
 """
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 
@@ -34,7 +35,7 @@ from tutelage.cli._endings import guarded
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit code and never raises."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a captured stream need not have it
+        if isinstance(stream, io.TextIOWrapper):  # a captured stream is something else
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     words = list(sys.argv[1:] if argv is None else argv)
     return guarded(lambda: _run(words), debug="--debug" in words, json_lines="--json" in words)

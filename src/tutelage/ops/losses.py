@@ -113,7 +113,7 @@ def dpo(
 ) -> Tensor:
     """−(1 − ε)·log σ(βh) − ε·log σ(−βh), per pair (DPO, Rafailov et al. 2023, 2305.18290, eq. 7).
 
-    ε > 0 is cDPO (Mitchell 2023). It may be a tensor per pair: 1 − ε is then the probability that "chosen" is the better one.
+    ε > 0 is cDPO (Mitchell 2023); as a tensor per pair, 1 − ε is the probability that "chosen" is the better one.
     """
     logit = beta * preference_gap(pc, pr, rc, rr)
     return -(1 - label_smoothing) * logsigmoid(logit) - label_smoothing * logsigmoid(-logit)

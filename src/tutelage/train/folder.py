@@ -1,0 +1,87 @@
+"""Making and recognising a run folder: whose run it holds, and whether that run is done."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tutelage.errors import CannotCreateError, DataError, DeniedError, TutelageError
+from tutelage.train import durable, lineage
+
+_OURS = ("run.", ".tmp-", "config.yaml", "metrics.jsonl", "samples.jsonl", "events", "checkpoints", "crash-")
+TIME_LIMIT = "time limit"
+
+
+def make(folder: Path) -> None:
+    """Make the run folder (0700), or accept one that is ours or empty.
+
+    Raises:
+        CannotCreateError: it is a file, holds other things, or its parent is not a folder; DeniedError: no permission.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if not (folder / "run.json").exists():
+            _refuse_strangers(folder)
+        (folder / "checkpoints").mkdir(exist_ok=True)
+    except TutelageError:
+        raise
+    except PermissionError as error:
+        what = f"the run folder cannot be created: {error.strerror}"
+        raise DeniedError(what, where=str(error.filename), fix="choose another --out, or mend the permissions") from error
+    except OSError as error:
+        what = f"the run folder cannot be created: {error.strerror}"
+        raise CannotCreateError(what, where=str(error.filename), fix="choose another --out") from error
+
+
+def claim(
+    folder: Path, *, command: str, config: Mapping[str, Any], origins: Mapping[str, str], steps: int, parents: tuple[str, ...]
+) -> dict[str, Any]:
+    """Write `run.json` and `config.yaml`, unless the folder holds another run; answers the run's identity.
+
+    Raises:
+        UsageError: it holds another command's run, or one with another configuration or other input data.
+    """
+    before = read_json(folder / "run.json")
+    now = lineage.identity(command, config, steps, parents, before)
+    if before:
+        lineage.refuse_another(before, now, folder)
+    durable.write_text(folder / "config.yaml", lineage.config_yaml(command, config, origins))
+    durable.write_json(folder / "run.json", now)
+    return now
+
+
+def completed(folder: Path, *, steps: int, max_minutes: float) -> dict[str, Any] | None:
+    """What `done.json` says, if the run there is done for `steps` steps and `max_minutes`."""
+    mark = read_json(folder / "done.json")
+    if not mark or steps > mark["planned"]:
+        return None
+    more_time = max_minutes == 0 or max_minutes > mark["max_minutes"]
+    if str(mark["reason"]).startswith(TIME_LIMIT) and more_time:
+        return None
+    return mark
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object in a file of ours; None when there is no such file.
+
+    Raises:
+        DataError: the file is not what we wrote.
+    """
+    try:
+        found = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        fix = "remove it if you trust the rest of the folder, or choose another --out"
+        raise DataError(f"not the JSON that was written here: {error}", where=str(path), fix=fix) from error
+    return found
+
+
+def _refuse_strangers(folder: Path) -> None:
+    odd = sorted(path.name for path in folder.iterdir() if not path.name.startswith(_OURS))
+    if odd:
+        what = f"--out is not a run folder and not empty: it holds {', '.join(odd[:3])}"
+        raise CannotCreateError(what, where=str(folder), fix="choose an empty or new folder")

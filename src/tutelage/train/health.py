@@ -1,0 +1,258 @@
+"""The alarms: what the numbers of a run say, in plain words, with the way out.
+
+Thresholds are those that practice has settled on: SFT on summaries (Stiennon et al. 2020), PPO (Ouyang et al. 2022;
+Huang et al. 2024, "The N+ implementation details"), DPO (Rafailov et al. 2023). Where two of them differ, the laxer
+one stands here: an alarm that cries wolf is read once.
+
+A rule looks for metrics by the last piece of their path (`policy/kl` → `kl`); `eval/…` is looked at by its own rules.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from statistics import fmean, median
+from typing import Any
+
+from torch import Tensor
+
+from tutelage.batches import TokenBatch
+
+_WINDOW = 5
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """Something that goes wrong.
+
+    Example:
+        >>> Alarm("entropy", 40, "token entropy fell to 0.21, …", "raise the KL coefficient …")
+    """
+
+    name: str
+    step: int
+    message: str
+    """what was seen, with the number and the threshold"""
+    advice: str
+
+
+@dataclass(frozen=True)
+class Rule:
+    """When a metric's recent mean is wrong."""
+
+    name: str
+    metric: str
+    """last piece of the metric's path"""
+    wrong: Callable[[float, Seen], bool]
+    message: str
+    """format string of `now` (mean of the last values), `first` (mean of the first ones) and `limit`"""
+    advice: str
+    limit: float
+    window: int = _WINDOW
+    """how many values in a row make an alarm"""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a rule may look at beside the recent mean."""
+
+    first: float
+    """mean of the run's first values of this metric"""
+    typical: float
+    """median of the values before"""
+    limit: float
+    part: float
+    """share of the run that is done, 0–1"""
+    row: Mapping[str, float]
+    """all metrics of this step by the last piece of their path"""
+
+
+RULES = (
+    Rule(
+        "kl-negative", "kl",
+        lambda now, seen: now < -seen.limit * max(seen.row.get("kl_se", 0.0), 0.1),
+        "the sequence KL to the reference is {now:.3f} nats, below zero by more than {limit:.0f} standard errors",
+        "KL cannot be negative: sampling is truncated (top_p, top_k) or the mask is wrong", 3.0, 3,
+    ),
+    Rule(
+        "kl-high", "kl", lambda now, seen: now > seen.limit,
+        "the sequence KL to the reference is {now:.1f} nats (usual: 2 to 20)",
+        "raise the KL coefficient or lower --learning-rate; compare held-out quality with the reward", 30.0,
+    ),
+    Rule(
+        "ratio", "ratio_error", lambda now, seen: now > seen.limit,
+        "before the first update the probability ratio differs from 1 by {now:.2g} (limit {limit:g})",
+        "sampler and trainer disagree: check temperature, dropout, truncation of sampling, stale weights", 0.01, 1,
+    ),
+    Rule(
+        "approx-kl", "approx_kl", lambda now, seen: now > seen.limit,
+        "one update moves the policy by {now:.3f} nats per token (usual: 0.001 to 0.02)",
+        "lower --learning-rate or the number of epochs per batch", 0.1, 3,
+    ),
+    Rule(
+        "clip-fraction", "clip_fraction", lambda now, seen: now > seen.limit,
+        "{now:.0%} of the tokens are clipped (limit {limit:.0%})",
+        "lower --learning-rate", 0.3, 3,
+    ),
+    Rule(
+        "entropy", "entropy", lambda now, seen: now < seen.limit * seen.first,
+        "token entropy fell from {first:.3f} to {now:.3f}, below {limit:.0%} of the start",
+        "the policy repeats itself: raise the KL coefficient, and read samples.jsonl for reward hacking", 0.3,
+    ),
+    Rule(
+        "stop-rate", "stop_rate", lambda now, seen: now < seen.limit,
+        "only {now:.0%} of the answers end by themselves (wanted: 95%)",
+        "check that the stop token is trained (`tutelage data inspect`), raise max_new_tokens or the missing-stop "
+        "penalty", 0.8,
+    ),
+    Rule(
+        "length", "length", lambda now, seen: not seen.first / (1 + seen.limit) <= now <= seen.first * (1 + seen.limit),
+        "answers went from {first:.1f} to {now:.1f} tokens on average",
+        "read samples.jsonl: a reward that can be had by length is being hacked; add a length penalty or mend the "
+        "reward model", 0.6,
+    ),
+    Rule(
+        "reward-constant", "reward_std", lambda now, seen: now < seen.limit,
+        "all answers of a batch get the same reward (standard deviation {now:.2g})",
+        "nothing can be learned from it: check the reward source and the sampling temperature", 1e-6, 3,
+    ),
+    Rule(
+        "zero-groups", "zero_std_groups", lambda now, seen: now > seen.limit,
+        "in {now:.0%} of the groups all answers get the same reward",
+        "choose harder or easier prompts, or more answers per prompt", 0.5,
+    ),
+    Rule(
+        "value", "explained_variance", lambda now, seen: seen.part > 0.3 and now < seen.limit,
+        "the critic explains less than nothing of the returns ({now:.2f})",
+        "check the critic's learning rate and the scale of the reward", -0.1, 10,
+    ),
+    Rule(
+        "accuracy", "accuracy", lambda now, seen: seen.part < 0.3 and now >= seen.limit,
+        "every pair is already right after {part:.0%} of the run",
+        "too good: the answer leaks (marker, length, order), test rows are in training, or the reference is wrong",
+        0.999, 10,
+    ),
+    Rule(
+        "chosen-falls", "chosen_logratio", lambda now, seen: now < seen.limit,
+        "the chosen answers became less likely by {now:.1f} nats",
+        "add an SFT term, lower --learning-rate or raise beta", -10.0,
+    ),
+    Rule(
+        "gradient", "grad_norm", lambda now, seen: seen.part > 0.05 and now > seen.limit * seen.typical > 0,
+        "the gradient norm is {now:.3g}, {limit:.0f} times its usual size",
+        "one batch is unlike the others: look at its rows, or lower --max-grad-norm", 20.0, 1,
+    ),
+    Rule(
+        "loss-rises", "loss", lambda now, seen: seen.first > 0 and now > seen.limit * seen.first + 0.1,
+        "the loss rose from {first:.3f} to {now:.3f}",
+        "lower --learning-rate or lengthen --warmup", 1.5,
+    ),
+)  # fmt: skip
+
+
+class Health:
+    """Watches the metrics of a run; each alarm is raised once.
+
+    Example:
+        >>> health = Health(total=100)
+        >>> health.check(1, {"policy/kl": -2.0})  # three in a row make the alarm
+        []
+    """
+
+    def __init__(self, total: int, rules: tuple[Rule, ...] = RULES) -> None:
+        self.total, self.rules = total, rules
+        self.raised: list[Alarm] = []
+        self._values: dict[str, list[float]] = {}
+        self._first: dict[str, list[float]] = {}
+        self._evals: list[dict[str, float]] = []
+
+    def check(self, step: int, metrics: Mapping[str, float]) -> list[Alarm]:
+        """The new alarms after `step` steps done."""
+        row = _pieces(metrics)
+        for name in {rule.metric for rule in self.rules} & row.keys():
+            self._values[name] = [*self._values.get(name, []), row[name]][-20:]
+            if len(first := self._first.setdefault(name, [])) < _WINDOW:
+                first.append(row[name])
+        fresh = [alarm for rule in self.rules if (alarm := self._judge(rule, step, row))]
+        fresh += self._over_optimised(step, metrics, row)
+        known = {alarm.name for alarm in self.raised}
+        fresh = [alarm for alarm in fresh if alarm.name not in known]
+        self.raised += fresh
+        return fresh
+
+    def state(self) -> dict[str, Any]:
+        """Everything seen so far, as JSON."""
+        return {
+            "raised": [{field.name: getattr(alarm, field.name) for field in fields(alarm)} for alarm in self.raised],
+            "values": self._values,
+            "first": self._first,
+            "evals": self._evals,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Put back what `state` gave."""
+        self.raised = [Alarm(**alarm) for alarm in state["raised"]]
+        self._values = {name: list(values) for name, values in state["values"].items()}
+        self._first = {name: list(values) for name, values in state["first"].items()}
+        self._evals = [dict(row) for row in state["evals"]]
+
+    def _judge(self, rule: Rule, step: int, row: Mapping[str, float]) -> Alarm | None:
+        values = self._values.get(rule.metric, [])
+        if rule.metric not in row or len(values) < rule.window:
+            return None
+        now, first, part = fmean(values[-rule.window :]), fmean(self._first[rule.metric]), step / self.total
+        typical = median(values[:-1]) if len(values) > _WINDOW else math.inf
+        seen = Seen(first, typical, rule.limit, part, row)
+        if not rule.wrong(now, seen):
+            return None
+        return Alarm(rule.name, step, rule.message.format(now=now, first=first, limit=rule.limit, part=part), rule.advice)
+
+    def _over_optimised(self, step: int, metrics: Mapping[str, float], row: Mapping[str, float]) -> list[Alarm]:
+        """The reward goes up while the held-out gold score goes down (Gao et al. 2023)."""
+        gold, reward = metrics.get("eval/gold"), metrics.get("eval/reward", row.get("reward"))
+        if gold is None or reward is None or not math.isfinite(gold + reward):
+            return []
+        self._evals.append({"step": step, "gold": gold, "reward": reward})
+        best = max(self._evals, key=lambda seen: seen["gold"])
+        if gold > best["gold"] - 0.03 or reward <= best["reward"]:
+            return []
+        message = (
+            f"the reward still rises ({best['reward']:.3f} to {reward:.3f}) while the gold score falls "
+            f"({best['gold']:.3f} at step {best['step']} to {gold:.3f})"
+        )
+        return [Alarm("over-optimised", step, message, "stop earlier, raise the KL coefficient, or judge fresh answers")]
+
+
+def culprit(batch: Any) -> str:
+    """A batch as numbers only (no text): what to attach to a DivergedError with `add_note`.
+
+    Works on any of the dataclasses of `batches.py`.
+    """
+    lines = [f"{type(batch).__name__} of {len(batch)}, sizes {batch.sizes()[:16]}"]
+    for field in fields(batch):
+        value = getattr(batch, field.name)
+        if isinstance(value, TokenBatch):
+            lines.append(f"  {field.name}: {value.answer_lengths.tolist()[:16]} learned tokens")
+        elif isinstance(value, Tensor) and value.numel():
+            lines.append(f"  {field.name}: {_statistics(value)}")
+    return "\n".join(lines)
+
+
+def _statistics(value: Tensor) -> str:
+    numbers = value.detach().double()
+    good = numbers[numbers.isfinite()]
+    spread = f"min {good.min():.4g} mean {good.mean():.4g} max {good.max():.4g}" if len(good) else "no finite value"
+    return f"{tuple(value.shape)} {spread}, {value.numel() - len(good)} not finite"
+
+
+def _pieces(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Metrics by the last piece of their path; `reward/mean` as `reward`, `reward/std` as `reward_std`."""
+    row: dict[str, float] = {}
+    for path, value in metrics.items():
+        head, _, last = path.rpartition("/")
+        if head.startswith(("eval", "time")) or not math.isfinite(value):
+            continue
+        parent = head.rpartition("/")[2]
+        row.setdefault({"mean": parent, "std": f"{parent}_std"}.get(last, last), value)
+    return row

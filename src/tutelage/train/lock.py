@@ -1,0 +1,94 @@
+"""One run folder, one writer: a lock that the operating system releases when its holder dies."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+from tutelage.errors import TryAgainError
+from tutelage.train.durable import guarded
+
+
+class Lock:
+    """`flock` on `run.lock`, with the holder's pid and host inside for people to read.
+
+    The file stays when the run ends: removing it would let two processes each hold "the" lock on different files.
+
+    Example:
+        >>> lock = Lock(Path("RUN/run.lock"))
+        >>> lock.acquire()
+        >>> lock.release()
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._handle: int | None = None
+
+    def acquire(self) -> None:
+        """Take the lock, or say who has it.
+
+        Raises:
+            TryAgainError: another living process holds it.
+        """
+        with guarded(self.path):
+            handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            self._take(handle)
+        except BaseException:
+            os.close(handle)
+            raise
+        with guarded(self.path):
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode(), 0)
+        self._handle = handle
+
+    def release(self) -> None:
+        """Give the lock back; harmless when it is not held."""
+        if self._handle is not None:
+            os.ftruncate(self._handle, 0)
+            os.close(self._handle)
+            self._handle = None
+
+    def _take(self, handle: int) -> None:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = _holder(handle)
+            held = error.errno in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
+            # some network filesystems have no flock: there the pid must do
+            if held or _alive(holder):
+                raise self._busy(holder) from error
+
+    def _busy(self, holder: dict[str, Any]) -> TryAgainError:
+        who = f"pid {holder['pid']} on {holder['host']}" if holder else "another process"
+        fix = "wait until it ends, or choose another --out"
+        if holder and holder["host"] == socket.gethostname():
+            fix = f"wait until it ends, stop it with `kill {holder['pid']}`, or choose another --out"
+        return TryAgainError(f"this run is being written by {who}", where=str(self.path.parent), fix=fix)
+
+
+def _holder(handle: int) -> dict[str, Any]:
+    try:
+        found = json.loads(os.pread(handle, 4096, 0))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) and {"pid", "host"} <= found.keys() else {}
+
+
+def _alive(holder: dict[str, Any]) -> bool:
+    if not holder:
+        return False
+    if holder["host"] != socket.gethostname():
+        return True
+    try:
+        os.kill(int(holder["pid"]), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return int(holder["pid"]) != os.getpid()

@@ -1,0 +1,317 @@
+"""A run folder: begun, killed and gone on with by the same command, finished once.
+
+    with Run(folder, …) as run:            lock · config.yaml · run.json
+        if run.done: return                "already complete"
+        run.resume(algorithm, optimizer)   newest checkpoint that verifies, journals cut back to it
+        run.begin(metrics)                 step 0, on a fresh run only
+        for step in run.steps():           from the first step that is not done
+            …
+            run.finish(step, algorithm, optimizer, metrics)   journal · alarms · evaluation · checkpoint · stop rules
+        run.complete(algorithm)            model/ · lineage.json · done.json
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from tutelage.errors import DataError, DivergedError, TutelageError
+from tutelage.train import checkpoint, durable, folder as folders, lineage, rng
+from tutelage.train.checkpoint import Checkpoint, Learner, Updater
+from tutelage.train.health import Health
+from tutelage.train.interrupt import Interrupt
+from tutelage.train.lock import Lock
+from tutelage.train.progress import Reporter, duration
+from tutelage.train.record import Record
+
+
+class Teachable(Learner, Protocol):
+    """What of an algorithm a run asks for."""
+
+    def texts(self) -> list[dict[str, Any]]:
+        """A few samples of the last collect."""
+        ...
+
+    def stop(self) -> str | None:
+        """A reason to stop now."""
+        ...
+
+    def evaluate(self) -> dict[str, float]:
+        """Held-out metrics."""
+        ...
+
+    def export(self, folder: Path) -> None:
+        """Write a plain Hugging Face folder."""
+        ...
+
+
+class Run:
+    """One training run and its folder.
+
+    Attributes:
+        done: the folder holds a complete run: nothing is left to do.
+        fresh: nothing was resumed: the checks and the evaluation of step 0 are due (see `begin`).
+        total: optimizer steps in all.
+        seconds: wall time so far, that of earlier starts up to their last checkpoint included.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        command: str,
+        config: Mapping[str, Any],
+        origins: Mapping[str, str],
+        steps: int,
+        save_every: int = 0,
+        keep: int = 2,
+        log_every: int = 1,
+        eval_every: int = 0,
+        max_minutes: float = 0,
+        quiet: bool = False,
+        json_lines: bool = False,
+        parents: Sequence[str] = (),
+    ) -> None:
+        """
+        Args:
+            config: resolved values by key; origins: where each came from, by dotted key.
+            save_every, log_every, eval_every: beats in steps; 0 = every tenth of the run, every step, at the end only.
+                The last step is always saved, logged and evaluated.
+            keep: checkpoints to keep, at least 2.
+            max_minutes: stop after so much time; 0 = no limit.
+            parents: run or model folders this run starts from and that `config` does not name.
+        """
+        self.folder, self.command, self.config, self.origins = Path(folder), command, dict(config), dict(origins)
+        self.total, self.keep, self.parents = steps, keep, tuple(parents)
+        self.save_every = save_every or max(1, math.ceil(steps / 10))
+        self.log_every, self.eval_every, self.max_minutes = max(1, log_every), eval_every, max_minutes
+        self.done, self.fresh = False, True
+        self.checkpoints = self.folder / "checkpoints"
+        self.health = Health(steps)
+        self.reporter = Reporter(total=steps, title=command, quiet=quiet, json_lines=json_lines)
+        self._lock = Lock(self.folder / "run.lock")
+        self._interrupt = Interrupt(self._heard)
+        self._voices: Record | None = None
+        self._finished = 0
+        self._earlier = 0.0
+        self._began = time.monotonic()
+        self._stopped: str | None = None
+        self._rng: dict[str, Any] | None = None
+        self._identity: dict[str, Any] = {}
+
+    def __enter__(self) -> Self:
+        folders.make(self.folder)
+        self._lock.acquire()
+        try:
+            durable.sweep(self.folder)
+            durable.sweep(self.checkpoints)
+            self._identity = folders.claim(
+                self.folder,
+                command=self.command,
+                config=self.config,
+                origins=self.origins,
+                steps=self.total,
+                parents=self.parents,
+            )
+            if mark := folders.completed(self.folder, steps=self.total, max_minutes=self.max_minutes):
+                self.done = True
+                self.reporter.say(f"already complete: {self.folder} ({mark['steps']} steps, {mark['reason']})")
+            self._voices = Record(self.folder, self.reporter)
+        except BaseException:
+            self._close()
+            raise
+        self._interrupt.install()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if isinstance(error, DivergedError) or (isinstance(error, Exception) and not isinstance(error, TutelageError)):
+                error.add_note(f"details: {self._record.crash(error)}")
+        finally:
+            self._interrupt.remove()
+            self._close()
+        if kind is None:
+            self._interrupt.leave()
+
+    @property
+    def seconds(self) -> float:
+        return self._earlier + time.monotonic() - self._began
+
+    def say(self, text: str) -> None:
+        """One line to the person who watches."""
+        self.reporter.say(text)
+
+    def warn(self, name: str, message: str) -> None:
+        """One line to the person who watches, even when quiet, and into `metrics.jsonl`."""
+        self._record.event(self._finished, self.seconds, "warning", name, message)
+
+    def resume(self, algorithm: Learner, optimizer: Updater) -> None:
+        """Go on from the newest checkpoint that verifies; from the start when there is none.
+
+        Raises:
+            DataError: there are checkpoints, but none can be used.
+        """
+        found, damaged = checkpoint.newest(self.checkpoints)
+        if found is None and damaged:
+            reasons = "; ".join(f"{damage.path.name}: {damage.reason}" for damage in damaged)
+            fix = f"restore a backup, or remove {self.checkpoints} to start over"
+            raise DataError(f"no checkpoint can be used: {reasons}", where=str(self.checkpoints), fix=fix)
+        with durable.guarded(self.folder):
+            (self.folder / "done.json").unlink(missing_ok=True)
+        state: dict[str, Any] = {"metrics_bytes": 0, "samples_bytes": 0}
+        if found:
+            state = checkpoint.load(found, algorithm, optimizer)
+            self._take_over(found, state)
+        self._record.rewind(state["metrics_bytes"], state["samples_bytes"], self._finished)
+        for damage in damaged:
+            self.warn("damaged-checkpoint", f"{damage.path.name} is damaged: {damage.reason}; the one before is used")
+            checkpoint.set_aside(damage)
+        if found:
+            self._compare(found)
+
+    def begin(self, metrics: Mapping[str, float]) -> None:
+        """Write the line of step 0 (preflight, evaluation before training); nothing on a resumed run."""
+        if self.fresh:
+            self._record.numbers(0, self.seconds, metrics)
+
+    def steps(self) -> Iterator[int]:
+        """The steps that are not done yet, counted from 0.
+
+        Raises:
+            SystemExit, KeyboardInterrupt: asked to stop by a signal; everything done is saved.
+        """
+        self.reporter.start(self._finished)
+        if self._rng is not None:
+            rng.restore(self._rng)
+        for step in range(self._finished, self.total):
+            self._interrupt.leave()
+            if self._stopped:
+                return
+            yield step
+            if self._finished != step + 1:
+                raise RuntimeError(f"run.finish was not called for step {step}")
+
+    def finish(self, step: int, algorithm: Teachable, optimizer: Updater, metrics: Mapping[str, float]) -> None:
+        """Close one step: write it down, raise alarms, evaluate, save and stop when due.
+
+        Args:
+            metrics: numbers by path-like names: `loss`, `policy/kl`, `reward/mean`, `time/collect` …
+
+        Raises:
+            DivergedError: the loss is not finite; nothing of this step is saved.
+        """
+        done, row = step + 1, dict(metrics)
+        _refuse_poison(done, row)
+        last = done == self.total
+        evaluated = last or _on_beat(done, self.eval_every)
+        if evaluated:
+            row |= algorithm.evaluate()
+        self._stopped = algorithm.stop() or self._out_of_time()
+        if self._stopped and not evaluated:
+            row |= algorithm.evaluate()
+        ends = last or self._stopped is not None
+        if ends or evaluated or _on_beat(done, self.log_every):
+            self._record.numbers(done, self.seconds, row)
+            self._record.texts(done, algorithm.texts())
+        for alarm in self.health.check(done, row):
+            self._record.alarm(alarm, self.seconds)
+        self.reporter.update(done, row)
+        self._finished = done
+        if ends or _on_beat(done, self.save_every) or self._interrupt.asked:
+            self.save(algorithm, optimizer)
+        if not ends:
+            self._interrupt.leave()
+
+    def save(self, algorithm: Learner, optimizer: Updater) -> None:
+        """Write a checkpoint of the steps done so far, then let the oldest go."""
+        voices = self._record
+        voices.metrics.sync()
+        voices.samples.sync()
+        state = {
+            "seconds": self.seconds,
+            "stopped": self._stopped,
+            "metrics_bytes": voices.metrics.size(),
+            "samples_bytes": voices.samples.size(),
+            "health": self.health.state(),
+            "rng": rng.capture(),
+        }
+        facts = lineage.facts(self.command, self.config)
+        checkpoint.save(self.checkpoints, self._finished, algorithm, optimizer, run=state, facts=facts)
+        checkpoint.prune(self.checkpoints, self.keep)
+
+    def complete(self, algorithm: Teachable) -> Path:
+        """Export `model/`, write where it comes from, and mark the run done; answers the model's folder."""
+        draft, target = self.folder / ".tmp-model", self.folder / "model"
+        with durable.guarded(target):
+            draft.mkdir()
+            algorithm.export(draft)
+            durable.sync_tree(draft)
+            durable.swap_folder(draft, target)
+        model = {path.name: durable.sha256(path) for path in sorted(target.iterdir()) if path.is_file()}
+        raised = self.health.raised
+        ending = {
+            "steps": self._finished,
+            "reason": self._stopped or "all steps done",
+            "seconds": round(self.seconds, 1),
+            "alarms": [{"name": alarm.name, "step": alarm.step, "message": alarm.message} for alarm in raised],
+        }
+        durable.write_json(self.folder / "lineage.json", lineage.family(self._identity, model=model, **ending))
+        durable.write_json(self.folder / "done.json", {**ending, "planned": self.total, "max_minutes": self.max_minutes})
+        self.done = True
+        self.reporter.close()
+        self.say(f"{self.command}: {ending['steps']} steps in {duration(self.seconds)} ({ending['reason']}), {target}")
+        for alarm in raised:
+            self.reporter.warn(f"step {alarm.step}: {alarm.message}; {alarm.advice}")
+        return target
+
+    @property
+    def _record(self) -> Record:
+        if self._voices is None:
+            raise RuntimeError("a Run is used inside `with Run(…) as run:`")
+        return self._voices
+
+    def _take_over(self, found: Checkpoint, state: dict[str, Any]) -> None:
+        self._finished, self.fresh = found.step, False
+        self._earlier, self._rng = state["seconds"], state["rng"]
+        self.health.restore(state["health"])
+        # a run that was stopped stays stopped, unless it is now asked for more than it had then
+        self._stopped = state["stopped"] if not self._asked_for_more(state) else None
+
+    def _asked_for_more(self, state: dict[str, Any]) -> bool:
+        return str(state["stopped"]).startswith(folders.TIME_LIMIT) and self._out_of_time() is None
+
+    def _compare(self, found: Checkpoint) -> None:
+        now = lineage.facts(self.command, self.config)
+        differing = [key for key in ("threads", "versions") if found.facts.get(key) != now[key]]
+        if differing:
+            self.warn("other-machine", f"{' and '.join(differing)} changed since the checkpoint: the last bits may differ")
+        self.say(f"goes on after step {self._finished} of {self.total}")
+
+    def _out_of_time(self) -> str | None:
+        over = self.max_minutes > 0 and self.seconds >= self.max_minutes * 60
+        return f"{folders.TIME_LIMIT} of {self.max_minutes:g} minutes reached" if over else None
+
+    def _heard(self, name: str) -> None:
+        self.reporter.shout(f"{name}: finishing this step and saving; Ctrl-C again ends at once")
+
+    def _close(self) -> None:
+        if self._voices:
+            self._voices.close()
+        self._lock.release()
+
+
+def _on_beat(done: int, every: int) -> bool:
+    return every > 0 and done % every == 0
+
+
+def _refuse_poison(done: int, row: Mapping[str, float]) -> None:
+    for name, value in row.items():
+        if name.split("/")[0] in ("loss", "grad_norm") and not math.isfinite(value):
+            what = f"{name} is {value} at step {done}"
+            raise DivergedError(what, fix="lower --learning-rate; the last checkpoint before it is intact")

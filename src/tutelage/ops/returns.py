@@ -79,8 +79,8 @@ def group_advantages(rewards: Tensor, groups: Tensor, kind: GroupKind, eps: floa
         raise ValueError("a group of one answer has no baseline; sample at least 2 answers per prompt")
     count = counts.to(rewards.dtype)[index]
     # Centred on a member first, so that equal rewards cancel exactly.
-    anchor = torch.empty(len(counts), dtype=rewards.dtype, device=rewards.device).index_put_((index,), rewards)[index]
-    centred = rewards - anchor
+    lowest = torch.zeros(len(counts), dtype=rewards.dtype, device=rewards.device)
+    centred = rewards - lowest.scatter_reduce(0, index, rewards, "amin", include_self=False)[index]
     centred = centred - _group_sum(centred, index, len(counts)) / count
     if kind == "dr_grpo":
         return centred

@@ -1,0 +1,127 @@
+"""Golden values and a language model small enough to enumerate, in float64."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+
+@pytest.fixture(scope="session")
+def golden(shared: Path) -> Callable[[str], Any]:
+    """`golden("gae")` → what other people's implementations answered, floats as float64 tensors."""
+    return lambda name: _tensors(json.loads((shared / "oracles" / f"{name}.json").read_text(encoding="utf-8")))
+
+
+def _tensors(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _tensors(entry) for key, entry in value.items()}
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return [_tensors(entry) for entry in value]
+    if isinstance(value, list):
+        tensor = torch.tensor(value)
+        return tensor.double() if tensor.is_floating_point() else tensor
+    return value
+
+
+@dataclass(frozen=True)
+class EnumerableLM:
+    """A table of logits, one row per prefix: every sequence, probability and gradient can be written out.
+
+    Vocabulary V with its last token as the stop token; a sequence ends at the stop token or at T tokens.
+    """
+
+    vocabulary: int
+    length: int
+    reference: Tensor
+    """[prefixes, V] logits of the reference policy"""
+    reward: Tensor
+    """[S]"""
+    cost: Tensor
+    """[S]"""
+    sequences: tuple[tuple[int, ...], ...]
+    """all of them, lexicographic"""
+
+    @classmethod
+    def of(cls, reference: Tensor, reward: Tensor, cost: Tensor, vocabulary: int = 5, length: int = 3) -> EnumerableLM:
+        stop, found = vocabulary - 1, []
+        for tokens in itertools.product(range(vocabulary), repeat=length):
+            ends = [index for index, token in enumerate(tokens) if token == stop]
+            found.append(tokens[: ends[0] + 1] if ends else tokens)
+        return cls(vocabulary, length, reference, reward, cost, tuple(sorted(set(found))))
+
+    def prefix_row(self, prefix: tuple[int, ...]) -> int:
+        """The table's row: prefixes stand by length, then lexicographically."""
+        before = sum(self.vocabulary**size for size in range(len(prefix)))
+        return before + sum(token * self.vocabulary**place for place, token in enumerate(reversed(prefix)))
+
+    @property
+    def mask(self) -> Tensor:
+        """bool [S, T]"""
+        lengths = torch.tensor([len(sequence) for sequence in self.sequences])
+        return torch.arange(self.length)[None] < lengths[:, None]
+
+    @property
+    def tokens(self) -> Tensor:
+        """int64 [S, T], padded with the stop token: a mask read off the ids would be wrong."""
+        stop = self.vocabulary - 1
+        return torch.tensor([[*sequence, *[stop] * (self.length - len(sequence))] for sequence in self.sequences])
+
+    @property
+    def rows(self) -> Tensor:
+        """int64 [S, T]: the table row that each token was drawn from."""
+        out = torch.zeros(len(self.sequences), self.length, dtype=torch.int64)
+        for index, sequence in enumerate(self.sequences):
+            for place in range(len(sequence)):
+                out[index, place] = self.prefix_row(sequence[:place])
+        return out
+
+    def logp(self, table: Tensor) -> Tensor:
+        """[S, T] per token, 0 where padded."""
+        every = torch.log_softmax(table, -1)[self.rows, self.tokens]
+        return torch.where(self.mask, every, torch.zeros_like(every))
+
+    def probability(self, table: Tensor) -> Tensor:
+        """[S], sums to 1."""
+        return self.logp(table).sum(1).exp()
+
+    def kl(self, table: Tensor) -> Tensor:
+        """KL(policy ‖ reference) between sequences, []."""
+        gap = (self.logp(table) - self.logp(self.reference)).sum(1)
+        return (self.probability(table) * gap).sum()
+
+    def objective(self, table: Tensor, beta: float) -> Tensor:
+        """E[reward] − β·KL, []."""
+        return (self.probability(table) * self.reward).sum() - beta * self.kl(table)
+
+    def gradient(self, table: Tensor, beta: float) -> Tensor:
+        """Of `objective`, exact, the shape of `table`."""
+        leaf = table.detach().clone().requires_grad_()
+        return torch.autograd.grad(self.objective(leaf, beta), leaf)[0]
+
+    def optimum(self, beta: float) -> Tensor:
+        """[S]: ref · exp(reward/β) / Z, where `objective` is largest."""
+        return torch.softmax(self.logp(self.reference).sum(1) + self.reward / beta, 0)
+
+    def distance(self, table: Tensor, target: Tensor) -> float:
+        """Total variation between the policy and `target` [S], in [0, 1]."""
+        return 0.5 * float((self.probability(table.detach()) - target).abs().sum())
+
+
+@pytest.fixture(scope="session")
+def enumerable() -> EnumerableLM:
+    """The same kind of model as the golden one, with numbers of our own: needs no shared data."""
+    rng = torch.Generator().manual_seed(3)
+    prefixes, sequences = 31, 85
+    return EnumerableLM.of(
+        reference=0.8 * torch.randn(prefixes, 5, dtype=torch.float64, generator=rng),
+        reward=torch.randn(sequences, dtype=torch.float64, generator=rng),
+        cost=torch.randn(sequences, dtype=torch.float64, generator=rng),
+    )

@@ -1,4 +1,4 @@
-"""What a verb is: a name, a dataclass of settings and a function."""
+"""What a verb is: a name, a dataclass of settings and a function; and the settings that all verbs share."""
 
 from __future__ import annotations
 
@@ -28,3 +28,23 @@ class Verb:
     def positional(self) -> str | None:
         """The setting that the positional argument fills, or None when it is CONFIG.yaml."""
         return vars(self.config).get("positional")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """The flags that every command has."""
+
+    config: str = ""
+    """YAML file with any of the options"""
+    set: tuple[str, ...] = ()
+    """KEY=VALUE with a dotted key; may be repeated"""
+    print_config: bool = False
+    """print the resolved configuration with the origin of each value, and stop"""
+    dry_run: bool = False
+    """check everything and stop before the first step"""
+    quiet: bool = False
+    """no progress and no tables; warnings and errors stay"""
+    json: bool = False
+    """print results as JSON lines on stdout"""
+    debug: bool = False
+    """show tracebacks"""

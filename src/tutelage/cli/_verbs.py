@@ -71,11 +71,12 @@ def load(name: str, sub: str | None = None) -> Verb:
 
 def execute(verb: Verb, words: Sequence[str]) -> int:
     """Read the flags, resolve the configuration, run."""
-    from tutelage.cli import _flags
+    from tutelage.cli import _flags, _help
 
-    asked = _flags.read(verb, words)
-    if asked is None:  # --help has been printed
+    if any(word in ("--help", "-h") for word in words):
+        print(_help.page(verb))
         return 0
+    asked = _flags.read(verb, words)
     common = asked.common
     resolved = resolve(
         verb.config,

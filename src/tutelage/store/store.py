@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -207,8 +207,9 @@ class Store:
     def history(self, project: str = "default") -> list[dict[str, Any]]:
         """Every judgement row ever added, superseded and withdrawn ones too, oldest first."""
         query = (
-            sa.select(judgements)
+            sa.select(judgements, raters.c.kind.label("rater_kind"))
             .join(questions, questions.c.id == judgements.c.question)
+            .join(raters, raters.c.id == judgements.c.rater)
             .where(questions.c.project == project)
             .order_by(judgements.c.number)
         )
@@ -220,7 +221,7 @@ class Store:
         judged: dict[str, set[str]] = {}
         for judgement in self.judgements(project):
             judged.setdefault(judgement.comparison, set()).add(judgement.rater)
-        overlaps = self._overlaps(project)
+        overlaps = self.overlaps(project)
         found: list[OpenQuestion] = []
         for comparison in self.comparisons(project):
             names = frozenset(judged.get(comparison.id, ()))
@@ -231,7 +232,7 @@ class Store:
     def stats(self, project: str = "default") -> dict[str, int]:
         """How many questions, samples, raters, judgements (standing, extra beyond the overlap), and how many are open."""
         standing = self.judgements(project)
-        overlaps = self._overlaps(project)
+        overlaps = self.overlaps(project)
         counts = dict.fromkeys(overlaps, 0)
         for judgement in standing:
             counts[judgement.comparison] += 1
@@ -247,10 +248,20 @@ class Store:
             "extra_judgements": sum(max(0, counts[question] - wanted) for question, wanted in overlaps.items()),
         }
 
-    def _overlaps(self, project: str) -> dict[str, int]:
+    def overlaps(self, project: str = "default") -> dict[str, int]:
+        """How many judgements each question wants."""
         query = sa.select(questions.c.id, questions.c.overlap).where(questions.c.project == project)
         with self._database.reading() as connection:
             return {row.id: row.overlap for row in connection.execute(query)}
+
+    def add_history(self, rows: Sequence[Mapping[str, Any]]) -> int:
+        """Add rows of `history` of another database as they were, with their times; how many were new."""
+        with self._database.writing() as connection:
+            for row in rows:
+                self._add_raters(connection, [row["rater"]], row["rater_kind"], row["created"])
+            wanted = [column.name for column in judgements.columns if column.name != "number"]
+            told = [{name: row[name] for name in wanted} for row in rows]
+            return self._database.insert_new(connection, judgements, told)
 
     def _add_raters(self, connection: sa.Connection, names: Iterable[str], kind: str, now: float) -> None:
         self._database.insert_new(connection, raters, [{"id": name, "kind": kind, "created": now} for name in names])

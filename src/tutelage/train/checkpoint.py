@@ -1,7 +1,7 @@
 """Checkpoints that are either whole or not there: safetensors + JSON + a manifest of SHA-256, no pickle.
 
-    checkpoints/.tmp-00000120-4711/   written and synced file by file, manifest last
-        └── rename ──> checkpoints/step-00000120/{module-policy,optimizer}.safetensors, state.json, manifest.json
+checkpoints/.tmp-00000120-4711/   written and synced file by file, manifest last
+    └── rename ──> checkpoints/step-00000120/{module-policy,optimizer}.safetensors, state.json, manifest.json
 """
 
 from __future__ import annotations
@@ -179,7 +179,9 @@ def load(checkpoint: Checkpoint, algorithm: Learner, optimizer: Updater) -> dict
     for name, module in modules.items():
         _fill(checkpoint, name, module, load_file(checkpoint.path / f"module-{name}.safetensors"))
     state = json.loads((checkpoint.path / "state.json").read_bytes())
-    optimizer.load_tensors(load_file(checkpoint.path / "optimizer.safetensors"))
+    stored = load_file(checkpoint.path / "optimizer.safetensors")
+    # copies: what is loaded is the file itself, mapped into memory
+    optimizer.load_tensors({name: tensor.clone() for name, tensor in stored.items()})
     optimizer.restore(state["optimizer"])
     algorithm.restore(state["algorithm"])
     return state["run"]

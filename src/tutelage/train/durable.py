@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 @contextmanager
-def guarded(path: Path, needed: int = 0) -> Iterator[None]:
+def guarded(path: Path, needed: int = 0) -> Generator[None]:
     """Run a block that writes to `path`; what the operating system refuses becomes an error with the way out.
 
     Args:
@@ -140,5 +140,6 @@ def _translated(code: int | None, text: str, path: Path, needed: int) -> Tutelag
     if code in _FULL:
         return full_disk(path, needed)
     if code in _DENIED:
-        return DeniedError(f"cannot write: {text}", where=str(path), fix="choose another --out, or mend the permissions")
+        fix = "choose another --out, or mend the permissions"
+        return DeniedError(f"cannot write: {text}", where=str(path), fix=fix)
     return DiskError(f"reading or writing failed: {text}", where=str(path), fix="check the disk, then run again")

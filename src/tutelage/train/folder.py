@@ -30,14 +30,21 @@ def make(folder: Path) -> None:
         raise
     except PermissionError as error:
         what = f"the run folder cannot be created: {error.strerror}"
-        raise DeniedError(what, where=str(error.filename), fix="choose another --out, or mend the permissions") from error
+        fix = "choose another --out, or mend the permissions"
+        raise DeniedError(what, where=str(error.filename), fix=fix) from error
     except OSError as error:
         what = f"the run folder cannot be created: {error.strerror}"
         raise CannotCreateError(what, where=str(error.filename), fix="choose another --out") from error
 
 
 def claim(
-    folder: Path, *, command: str, config: Mapping[str, Any], origins: Mapping[str, str], steps: int, parents: tuple[str, ...]
+    folder: Path,
+    *,
+    command: str,
+    config: Mapping[str, Any],
+    origins: Mapping[str, str],
+    steps: int,
+    parents: tuple[str, ...],
 ) -> dict[str, Any]:
     """Write `run.json` and `config.yaml`, unless the folder holds another run; answers the run's identity.
 

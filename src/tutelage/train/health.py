@@ -4,7 +4,10 @@ Thresholds are those that practice has settled on: SFT on summaries (Stiennon et
 Huang et al. 2024, "The N+ implementation details"), DPO (Rafailov et al. 2023). Where two of them differ, the laxer
 one stands here: an alarm that cries wolf is read once.
 
-A rule looks for metrics by the last piece of their path (`policy/kl` → `kl`); `eval/…` is looked at by its own rules.
+The metrics that are looked at: `policy/kl` (summed over an answer, in nats) with `policy/kl_se`, `policy/approx_kl`,
+`policy/clipped`, `policy/entropy`, `policy/stop_rate`, `policy/logp_chosen` (change since the reference),
+`answer/length` (tokens), `reward/std`, `reward/constant_groups`, `reward/accuracy`, `value/explained_variance`, `gradient/policy`,
+`preflight/ratio_error`, `loss`, and against each other the reward and the gold score (`eval/…` and of the batches).
 """
 
 from __future__ import annotations
@@ -20,6 +23,9 @@ from torch import Tensor
 from tutelage.batches import TokenBatch
 
 _WINDOW = 5
+_MEMORY = 20
+_GOLD_FALL = 0.03
+"""of a score between 0 and 1"""
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,6 @@ class Rule:
 
     name: str
     metric: str
-    """last piece of the metric's path"""
     wrong: Callable[[float, Seen], bool]
     message: str
     """format string of `now` (mean of the last values), `first` (mean of the first ones) and `limit`"""
@@ -65,81 +70,82 @@ class Seen:
     part: float
     """share of the run that is done, 0–1"""
     row: Mapping[str, float]
-    """all metrics of this step by the last piece of their path"""
+    """all metrics of this step"""
 
 
 RULES = (
     Rule(
-        "kl-negative", "kl",
-        lambda now, seen: now < -seen.limit * max(seen.row.get("kl_se", 0.0), 0.1),
+        "kl-negative", "policy/kl",
+        lambda now, seen: now < -seen.limit * max(seen.row.get("policy/kl_se", 0.0), 0.1),
         "the sequence KL to the reference is {now:.3f} nats, below zero by more than {limit:.0f} standard errors",
         "KL cannot be negative: sampling is truncated (top_p, top_k) or the mask is wrong", 3.0, 3,
     ),
     Rule(
-        "kl-high", "kl", lambda now, seen: now > seen.limit,
+        "kl-high", "policy/kl", lambda now, seen: now > seen.limit,
         "the sequence KL to the reference is {now:.1f} nats (usual: 2 to 20)",
         "raise the KL coefficient or lower --learning-rate; compare held-out quality with the reward", 30.0,
     ),
     Rule(
-        "ratio", "ratio_error", lambda now, seen: now > seen.limit,
+        "ratio", "preflight/ratio_error", lambda now, seen: now > seen.limit,
         "before the first update the probability ratio differs from 1 by {now:.2g} (limit {limit:g})",
         "sampler and trainer disagree: check temperature, dropout, truncation of sampling, stale weights", 0.01, 1,
     ),
     Rule(
-        "approx-kl", "approx_kl", lambda now, seen: now > seen.limit,
+        "approx-kl", "policy/approx_kl", lambda now, seen: now > seen.limit,
         "one update moves the policy by {now:.3f} nats per token (usual: 0.001 to 0.02)",
         "lower --learning-rate or the number of epochs per batch", 0.1, 3,
     ),
     Rule(
-        "clip-fraction", "clip_fraction", lambda now, seen: now > seen.limit,
+        "clip-fraction", "policy/clipped", lambda now, seen: now > seen.limit,
         "{now:.0%} of the tokens are clipped (limit {limit:.0%})",
         "lower --learning-rate", 0.3, 3,
     ),
     Rule(
-        "entropy", "entropy", lambda now, seen: now < seen.limit * seen.first,
+        "entropy", "policy/entropy", lambda now, seen: now < seen.limit * seen.first,
         "token entropy fell from {first:.3f} to {now:.3f}, below {limit:.0%} of the start",
         "the policy repeats itself: raise the KL coefficient, and read samples.jsonl for reward hacking", 0.3,
     ),
     Rule(
-        "stop-rate", "stop_rate", lambda now, seen: now < seen.limit,
+        "stop-rate", "policy/stop_rate", lambda now, seen: now < seen.limit,
         "only {now:.0%} of the answers end by themselves (wanted: 95%)",
         "check that the stop token is trained (`tutelage data inspect`), raise max_new_tokens or the missing-stop "
         "penalty", 0.8,
     ),
     Rule(
-        "length", "length", lambda now, seen: not seen.first / (1 + seen.limit) <= now <= seen.first * (1 + seen.limit),
+        "length", "answer/length",
+        lambda now, seen: not seen.first / (1 + seen.limit) <= now <= seen.first * (1 + seen.limit),
         "answers went from {first:.1f} to {now:.1f} tokens on average",
         "read samples.jsonl: a reward that can be had by length is being hacked; add a length penalty or mend the "
         "reward model", 0.6,
     ),
     Rule(
-        "reward-constant", "reward_std", lambda now, seen: now < seen.limit,
+        "reward-constant", "reward/std", lambda now, seen: now < seen.limit,
         "all answers of a batch get the same reward (standard deviation {now:.2g})",
         "nothing can be learned from it: check the reward source and the sampling temperature", 1e-6, 3,
     ),
     Rule(
-        "zero-groups", "zero_std_groups", lambda now, seen: now > seen.limit,
+        "zero-groups", "reward/constant_groups", lambda now, seen: now > seen.limit,
         "in {now:.0%} of the groups all answers get the same reward",
         "choose harder or easier prompts, or more answers per prompt", 0.5,
     ),
     Rule(
-        "value", "explained_variance", lambda now, seen: seen.part > 0.3 and now < seen.limit,
+        "value", "value/explained_variance", lambda now, seen: seen.part > 0.3 and now < seen.limit,
         "the critic explains less than nothing of the returns ({now:.2f})",
         "check the critic's learning rate and the scale of the reward", -0.1, 10,
     ),
     Rule(
-        "accuracy", "accuracy", lambda now, seen: seen.part < 0.3 and now >= seen.limit,
+        "accuracy", "reward/accuracy", lambda now, seen: seen.part < 0.3 and now >= seen.limit,
         "every pair is already right after {part:.0%} of the run",
         "too good: the answer leaks (marker, length, order), test rows are in training, or the reference is wrong",
         0.999, 10,
     ),
     Rule(
-        "chosen-falls", "chosen_logratio", lambda now, seen: now < seen.limit,
+        "chosen-falls", "policy/logp_chosen", lambda now, seen: now < seen.limit,
         "the chosen answers became less likely by {now:.1f} nats",
         "add an SFT term, lower --learning-rate or raise beta", -10.0,
     ),
     Rule(
-        "gradient", "grad_norm", lambda now, seen: seen.part > 0.05 and now > seen.limit * seen.typical > 0,
+        "gradient", "gradient/policy", lambda now, seen: seen.part > 0.05 and now > seen.limit * seen.typical > 0,
         "the gradient norm is {now:.3g}, {limit:.0f} times its usual size",
         "one batch is unlike the others: look at its rows, or lower --max-grad-norm", 20.0, 1,
     ),
@@ -165,17 +171,20 @@ class Health:
         self.raised: list[Alarm] = []
         self._values: dict[str, list[float]] = {}
         self._first: dict[str, list[float]] = {}
-        self._evals: list[dict[str, float]] = []
+        self._golds: dict[str, list[list[float]]] = {}
 
     def check(self, step: int, metrics: Mapping[str, float]) -> list[Alarm]:
         """The new alarms after `step` steps done."""
-        row = _pieces(metrics)
-        for name in {rule.metric for rule in self.rules} & row.keys():
-            self._values[name] = [*self._values.get(name, []), row[name]][-20:]
+        row = {name: value for name, value in metrics.items() if math.isfinite(value)}
+        for name in ({rule.metric for rule in self.rules} | {"reward/mean", "gold/mean"}) & row.keys():
+            self._values[name] = [*self._values.get(name, []), row[name]][-_MEMORY:]
             if len(first := self._first.setdefault(name, [])) < _WINDOW:
                 first.append(row[name])
         fresh = [alarm for rule in self.rules if (alarm := self._judge(rule, step, row))]
-        fresh += self._over_optimised(step, metrics, row)
+        fresh += self._over_optimised("held out", step, row.get("eval/reward"), row.get("eval/gold"))
+        if step % _MEMORY == 0:
+            means = {name: fmean(values) for name, values in self._values.items()}
+            fresh += self._over_optimised("in training", step, means.get("reward/mean"), means.get("gold/mean"))
         known = {alarm.name for alarm in self.raised}
         fresh = [alarm for alarm in fresh if alarm.name not in known]
         self.raised += fresh
@@ -187,7 +196,7 @@ class Health:
             "raised": [{field.name: getattr(alarm, field.name) for field in fields(alarm)} for alarm in self.raised],
             "values": self._values,
             "first": self._first,
-            "evals": self._evals,
+            "golds": self._golds,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -195,7 +204,7 @@ class Health:
         self.raised = [Alarm(**alarm) for alarm in state["raised"]]
         self._values = {name: list(values) for name, values in state["values"].items()}
         self._first = {name: list(values) for name, values in state["first"].items()}
-        self._evals = [dict(row) for row in state["evals"]]
+        self._golds = {where: [list(point) for point in points] for where, points in state["golds"].items()}
 
     def _judge(self, rule: Rule, step: int, row: Mapping[str, float]) -> Alarm | None:
         values = self._values.get(rule.metric, [])
@@ -206,22 +215,24 @@ class Health:
         seen = Seen(first, typical, rule.limit, part, row)
         if not rule.wrong(now, seen):
             return None
-        return Alarm(rule.name, step, rule.message.format(now=now, first=first, limit=rule.limit, part=part), rule.advice)
+        message = rule.message.format(now=now, first=first, limit=rule.limit, part=part)
+        return Alarm(rule.name, step, message, rule.advice)
 
-    def _over_optimised(self, step: int, metrics: Mapping[str, float], row: Mapping[str, float]) -> list[Alarm]:
-        """The reward goes up while the held-out gold score goes down (Gao et al. 2023)."""
-        gold, reward = metrics.get("eval/gold"), metrics.get("eval/reward", row.get("reward"))
-        if gold is None or reward is None or not math.isfinite(gold + reward):
+    def _over_optimised(self, where: str, step: int, reward: float | None, gold: float | None) -> list[Alarm]:
+        """The reward rises while the gold score that it stands for falls (Gao et al. 2023)."""
+        if reward is None or gold is None:
             return []
-        self._evals.append({"step": step, "gold": gold, "reward": reward})
-        best = max(self._evals, key=lambda seen: seen["gold"])
-        if gold > best["gold"] - 0.03 or reward <= best["reward"]:
+        points = self._golds.setdefault(where, [])
+        points.append([step, reward, gold])
+        best = max(points, key=lambda point: point[2])
+        if gold > best[2] - _GOLD_FALL or reward <= best[1]:
             return []
         message = (
-            f"the reward still rises ({best['reward']:.3f} to {reward:.3f}) while the gold score falls "
-            f"({best['gold']:.3f} at step {best['step']} to {gold:.3f})"
+            f"{where}, the reward still rises ({best[1]:.3f} to {reward:.3f}) while the gold score falls "
+            f"({best[2]:.3f} at step {best[0]:.0f} to {gold:.3f})"
         )
-        return [Alarm("over-optimised", step, message, "stop earlier, raise the KL coefficient, or judge fresh answers")]
+        advice = "stop earlier, raise the KL coefficient, or let people judge fresh answers"
+        return [Alarm("over-optimised", step, message, advice)]
 
 
 def culprit(batch: Any) -> str:
@@ -244,15 +255,3 @@ def _statistics(value: Tensor) -> str:
     good = numbers[numbers.isfinite()]
     spread = f"min {good.min():.4g} mean {good.mean():.4g} max {good.max():.4g}" if len(good) else "no finite value"
     return f"{tuple(value.shape)} {spread}, {value.numel() - len(good)} not finite"
-
-
-def _pieces(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Metrics by the last piece of their path; `reward/mean` as `reward`, `reward/std` as `reward_std`."""
-    row: dict[str, float] = {}
-    for path, value in metrics.items():
-        head, _, last = path.rpartition("/")
-        if head.startswith(("eval", "time")) or not math.isfinite(value):
-            continue
-        parent = head.rpartition("/")[2]
-        row.setdefault({"mean": parent, "std": f"{parent}_std"}.get(last, last), value)
-    return row

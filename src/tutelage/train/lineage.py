@@ -18,7 +18,8 @@ from tutelage.errors import UsageError
 from tutelage.train import durable
 
 FREE = frozenset(
-    "out quiet json debug log_every save_every eval_every keep max_minutes steps epochs progress json_lines".split()
+    {"out", "quiet", "json", "json_lines", "debug", "progress", "dry_run", "steps", "epochs", "max_minutes"}
+    | {"log_every", "save_every", "eval_every", "keep"}
 )
 """Keys that may change between two starts of one run; larger `steps` or `epochs` let it go on."""
 _PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "peft", "numpy")

@@ -12,6 +12,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -84,18 +85,18 @@ class Events:
     """
 
     def __init__(self, folder: Path, first: int) -> None:
-        from tensorboard.compat.proto import event_pb2, summary_pb2
-        from tensorboard.summary.writer.record_writer import RecordWriter
-
-        self._event: Any = event_pb2.Event
-        self._summary: Any = summary_pb2.Summary
+        # generated modules, whose names no type checker sees
+        events: Any = import_module("tensorboard.compat.proto.event_pb2")
+        record_writer: Any = import_module("tensorboard.summary.writer.record_writer")
+        self._event: Any = events.Event
+        self._summary: Any = import_module("tensorboard.compat.proto.summary_pb2").Summary
         self.path = folder / f"events.out.tfevents.{time.time_ns()}.{socket.gethostname()}.{os.getpid()}"
         with durable.guarded(self.path):
             folder.mkdir(exist_ok=True)
             self._file = self.path.open("wb")
-            self._writer: Any = RecordWriter(self._file)
+            self._writer: Any = record_writer.RecordWriter(self._file)
             self._write(file_version="brain.Event:2")
-            start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+            start = events.SessionLog(status=events.SessionLog.START)
             self._write(step=first + 1, session_log=start)
 
     def append(self, step: int, numbers: Mapping[str, float]) -> None:

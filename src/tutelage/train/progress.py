@@ -105,7 +105,8 @@ class Reporter:
         return (now - before) / (last - first) if last > first else 0.0
 
     def _open(self, done: int) -> Progress:
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total} {task.fields[tail]}"))
+        tail = TextColumn("{task.completed}/{task.total} {task.fields[tail]}")
+        columns = (TextColumn("{task.description}"), BarColumn(), tail)
         bar = Progress(*columns, console=Console(file=self.stream), auto_refresh=False)
         bar.add_task(self.title, total=self.total, completed=done, tail="")
         bar.start()
@@ -113,13 +114,15 @@ class Reporter:
 
     def _pace(self) -> dict[str, float]:
         rate, done = self.rate(), self._times[-1][1]
-        return {"steps_per_second": round(rate, 3), "seconds_left": round((self.total - done) / rate, 1)} if rate else {}
+        left = round((self.total - done) / rate, 1) if rate else 0.0
+        return {"steps_per_second": round(rate, 3), "seconds_left": left} if rate else {}
 
     def _tail(self, metrics: Mapping[str, float]) -> str:
         rate, done = self.rate(), self._times[-1][1]
         parts = [pace(rate), f"{duration((self.total - done) / rate)} left"] if rate else []
         for name in _SHOWN:
-            parts += [f"{key} {value:.4g}" for key, value in metrics.items() if key == name or key.endswith(f"/{name}")][:1]
+            found = [key for key in metrics if key == name or key.endswith(f"/{name}")]
+            parts += [f"{key} {metrics[key]:.4g}" for key in found[:1]]
         return "  ".join(parts)
 
     def _print(self, text: str) -> None:

@@ -34,7 +34,8 @@ class Record:
         whole = [self.metrics.truncate(metrics_bytes), self.samples.truncate(samples_bytes)]
         self._events = Events(self.folder / "events", step)
         if not all(whole):
-            self.event(step, 0.0, "warning", "lost-lines", "metrics.jsonl or samples.jsonl lost lines since the checkpoint")
+            message = "metrics.jsonl or samples.jsonl lost lines that the checkpoint remembers"
+            self.event(step, 0.0, "warning", "lost-lines", message)
 
     def numbers(self, step: int, seconds: float, row: Mapping[str, float]) -> None:
         """One line of metrics after `step` steps done."""

@@ -1,13 +1,13 @@
 """A run folder: begun, killed and gone on with by the same command, finished once.
 
-    with Run(folder, …) as run:            lock · config.yaml · run.json
-        if run.done: return                "already complete"
-        run.resume(algorithm, optimizer)   newest checkpoint that verifies, journals cut back to it
-        run.begin(metrics)                 step 0, on a fresh run only
-        for step in run.steps():           from the first step that is not done
-            …
-            run.finish(step, algorithm, optimizer, metrics)   journal · alarms · evaluation · checkpoint · stop rules
-        run.complete(algorithm)            model/ · lineage.json · done.json
+with Run(folder, …) as run:            lock · config.yaml · run.json
+    if run.done: return                "already complete"
+    run.resume(algorithm, optimizer)   newest checkpoint that verifies, journals cut back to it
+    run.begin(metrics)                 step 0, on a fresh run only
+    for step in run.steps():           from the first step that is not done
+        …
+        run.finish(step, algorithm, optimizer, metrics)   journal · alarms · evaluation · checkpoint · stop rules
+    run.complete(algorithm)            model/ · lineage.json · done.json
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 from tutelage.errors import DataError, DivergedError, TutelageError
-from tutelage.train import checkpoint, durable, folder as folders, lineage, rng
+from tutelage.train import checkpoint, durable, lineage, rng
+from tutelage.train import folder as folders
 from tutelage.train.checkpoint import Checkpoint, Learner, Updater
 from tutelage.train.health import Health
 from tutelage.train.interrupt import Interrupt
@@ -131,8 +133,10 @@ class Run:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if isinstance(error, DivergedError) or (isinstance(error, Exception) and not isinstance(error, TutelageError)):
-                error.add_note(f"details: {self._record.crash(error)}")
+            planned = isinstance(error, TutelageError) and not isinstance(error, DivergedError)
+            if isinstance(error, Exception) and not planned:
+                with suppress(TutelageError):  # a full disk must not hide the first error
+                    error.add_note(f"details: {self._record.crash(error)}")
         finally:
             self._interrupt.remove()
             self._close()
@@ -262,7 +266,8 @@ class Run:
             "alarms": [{"name": alarm.name, "step": alarm.step, "message": alarm.message} for alarm in raised],
         }
         durable.write_json(self.folder / "lineage.json", lineage.family(self._identity, model=model, **ending))
-        durable.write_json(self.folder / "done.json", {**ending, "planned": self.total, "max_minutes": self.max_minutes})
+        mark = {**ending, "planned": self.total, "max_minutes": self.max_minutes}
+        durable.write_json(self.folder / "done.json", mark)
         self.done = True
         self.reporter.close()
         self.say(f"{self.command}: {ending['steps']} steps in {duration(self.seconds)} ({ending['reason']}), {target}")
@@ -290,7 +295,8 @@ class Run:
         now = lineage.facts(self.command, self.config)
         differing = [key for key in ("threads", "versions") if found.facts.get(key) != now[key]]
         if differing:
-            self.warn("other-machine", f"{' and '.join(differing)} changed since the checkpoint: the last bits may differ")
+            what = " and ".join(differing)
+            self.warn("other-machine", f"{what} changed since the checkpoint: the last bits may differ")
         self.say(f"goes on after step {self._finished} of {self.total}")
 
     def _out_of_time(self) -> str | None:

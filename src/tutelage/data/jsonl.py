@@ -66,10 +66,14 @@ class Problems:
     def __init__(self) -> None:
         self.shown: list[tuple[str, str, str]] = []
         self.count = 0
+        self.reasons: dict[str, tuple[int, str]] = {}
+        """reason → how often, and where first"""
 
     def add(self, where: str, what: str, fix: str) -> None:
         """Note one problem; the first 20 are kept in full, the rest counted."""
         self.count += 1
+        times, first = self.reasons.get(what, (0, where))
+        self.reasons[what] = (times + 1, first)
         if len(self.shown) < SHOWN:
             self.shown.append((where, what, fix))
 

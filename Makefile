@@ -65,7 +65,7 @@ bench: $(VENV)/.dev  ## every benchmark; results go to benchmarks/results
 	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file $(ARGS); done
 
 docs: $(VENV)/.dev  ## write docs/cli.md anew from the commands, and check every page
-	@$(BIN)/tutelage docs > docs/cli.md
+	@$(RUN) tutelage.cli._docs docs/cli.md
 	@$(RUN) pytest --quiet tests/test_docs.py
 
 constraints: $(VENV)/.dev  ## write constraints.txt anew from what is installed

@@ -42,7 +42,7 @@ FORBIDDEN_CALLS = {
     "eval", "exec", "torch.load", "torch.save", "yaml.load", "yaml.unsafe_load", "yaml.full_load", "os.system",
     "os.popen", "np.random.seed", "random.seed",
 }  # fmt: skip
-FORBIDDEN_FLAGS = {"shell": True, "trust_remote_code": True, "allow_pickle": True}
+FORBIDDEN_FLAGS = {"shell", "trust_remote_code", "allow_pickle"}
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "tools", "lib"}
 
 
@@ -248,8 +248,8 @@ def _faults(call: ast.Call) -> Iterator[str]:
     if (name := ast.unparse(call.func)) in FORBIDDEN_CALLS:
         yield f"{name}()"
     for keyword in call.keywords:
-        if isinstance(keyword.value, ast.Constant) and FORBIDDEN_FLAGS.get(keyword.arg or "") is keyword.value.value:
-            yield f"{keyword.arg}={keyword.value.value}"
+        if keyword.arg in FORBIDDEN_FLAGS and ast.unparse(keyword.value) != "False":
+            yield f"{keyword.arg}={ast.unparse(keyword.value)}"
 
 
 def test_errors_are_caught_by_name():

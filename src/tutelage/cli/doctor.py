@@ -1,0 +1,72 @@
+"""Is this machine, model and data fit: versions, threads, memory, disk, database, accelerator, tokenizer."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from tutelage.cli._checks import Finding, check_machine, check_place, check_versions
+from tutelage.cli._ui import UI
+from tutelage.config import Resolved
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    model: str = ""
+    """folder or hub id whose tokenizer to look at"""
+    data: str = ""
+    """a data file that must be readable and right"""
+    out: str = "."
+    """where runs will be written: its disk and rights are checked"""
+
+
+def run(resolved: Resolved[Config], ui: UI) -> int:
+    """0 when nothing stands in the way, else the exit code of the first problem."""
+    config = resolved.config
+    findings = [*check_versions(), *check_machine(), *check_place(config.out), *_accelerator()]
+    if config.model:
+        from tutelage.cli._check_model import check_model
+
+        findings += check_model(config.model)
+    if config.data:
+        findings += _data(config.data)
+    ui.table([_row(finding) for finding in findings], title="tutelage doctor")
+    problems = [finding for finding in findings if finding.state == "problem"]
+    ui.result({"findings": [asdict(finding) for finding in findings], "problems": len(problems)})
+    notes = sum(finding.state == "note" for finding in findings)
+    ui.say(f"{len(problems)} problems, {notes} notes, {len(findings)} checks")
+    return problems[0].exit_code if problems else 0
+
+
+def _row(finding: Finding) -> dict[str, str]:
+    return {"": finding.state, "what": finding.what, "found": finding.found, "do": finding.fix}
+
+
+def _accelerator() -> list[Finding]:
+    """What torch itself sees; imports it."""
+    try:
+        import torch
+    except ImportError as error:
+        return [Finding("torch", str(error), "problem", "install tutelage again in a fresh environment", 66)]
+    threads = Finding("torch threads", str(torch.get_num_threads()))
+    if not torch.accelerator.is_available():
+        return [threads, Finding("accelerator", "none: training runs on the CPU", "note", "fine for small models")]
+    device = torch.accelerator.current_accelerator()
+    found = f"{torch.accelerator.device_count()} × {device}"
+    if device is not None and device.type == "cuda":
+        free, total = torch.cuda.mem_get_info()
+        name = torch.cuda.get_device_name()
+        found += f", {name}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free, bf16 {torch.cuda.is_bf16_supported()}"
+    return [threads, Finding("accelerator", found)]
+
+
+def _data(path: str) -> list[Finding]:
+    from tutelage.data import jsonl
+    from tutelage.errors import TutelageError
+
+    try:
+        rows = sum(1 for _ in jsonl.read(path))
+    except TutelageError as error:
+        return [
+            Finding("data", error.what.partition("\n")[0], "problem", f"tutelage data check {path}", error.exit_code)
+        ]
+    return [Finding("data", f"{path}: {rows} rows of JSON")]

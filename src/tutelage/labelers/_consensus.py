@@ -1,0 +1,232 @@
+"""What the raters of a project say together, how far each can be believed, and how well they agree."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from tutelage.statistics.agreement import alpha_interval, percent_agreement, shared_items
+from tutelage.statistics.intervals import Interval, Weights, bootstrap, wilson
+from tutelage.statistics.raters import PairModel, believe_everyone, believe_raters
+from tutelage.statistics.ranking import Battle, bradley_terry
+from tutelage.store.store import Store
+from tutelage.store.votes import Vote, overall, pair_votes
+from tutelage.types import Comparison, Judgement
+
+Weighting = Literal["reliability", "none"]
+
+
+@dataclass(frozen=True)
+class Consensus:
+    """A project read once: its questions, judgements, votes and what the votes say together."""
+
+    comparisons: list[Comparison]
+    judgements: list[Judgement]
+    votes: list[Vote]
+    model: PairModel
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """rater → 0 (tells nothing) to 1 (never wrong)"""
+        return {name: rater.weight for name, rater in self.model.raters.items()}
+
+
+def consensus(
+    store: Store, project: str = "default", weighting: Weighting = "reliability", *, gap: float = 1.0, at: float | None = None
+) -> Consensus:
+    """Read a project and estimate what is true of each pair of answers.
+
+    Args:
+        weighting: `reliability` learns from their votes how far each rater can be believed; `none` counts heads.
+        gap: difference of mean scores (0–5) below which two answers are tied.
+        at: as it was at that time (seconds since 1970).
+    """
+    comparisons, judgements = store.comparisons(project), store.judgements(project, at)
+    votes = pair_votes(comparisons, judgements, gap=gap)
+    model = believe_raters(votes) if weighting == "reliability" else believe_everyone(votes)
+    return Consensus(comparisons, judgements, votes, model)
+
+
+def report(found: Consensus) -> dict[str, Any]:
+    """Agreement per kind of question, one line per rater, the ceiling for a reward model, and the models' leaderboard.
+
+    Returns:
+        JSON-able; a number that is undefined is None. `ceiling` is how often one rater's choice is what the others say
+        together: a reward model that is measured against such labels can hardly be better.
+    """
+    return {
+        "agreement": agreement(found),
+        "ceiling": _named(_ceiling(found)),
+        "raters": rater_lines(found),
+        "models": leaderboard(found),
+        "votes_per_pair": round(found.model.overlap, 3),
+    }
+
+
+def agreement(found: Consensus) -> list[dict[str, Any]]:
+    """For pairs and rankings as votes, and for each aspect scored: alpha and percent agreement, intervals over items."""
+    lines: list[dict[str, Any]] = []
+    for kind in ("pair", "ranking"):
+        rows = [(vote.item, vote.rater, float(vote.choice)) for vote in found.votes if vote.kind == kind]
+        if rows:
+            equal, alpha = percent_agreement(rows), alpha_interval(rows, "nominal")
+            lines.append(_agreement_line(kind, "nominal", shared_items(rows), equal, alpha))
+    asked = {comparison.id: comparison for comparison in found.comparisons if comparison.kind == "scores"}
+    scores: dict[str, list[tuple[str, str, float]]] = defaultdict(list)
+    for judgement in found.judgements:
+        for aspect in asked[judgement.comparison].aspects if judgement.comparison in asked else ():
+            scores[aspect].append((judgement.comparison, judgement.rater, judgement.scores[aspect]))
+    for aspect, rows in scores.items():
+        equal, alpha = percent_agreement(rows), alpha_interval(rows, "ordinal")
+        lines.append(_agreement_line(f"scores: {aspect}", "ordinal", shared_items(rows), equal, alpha))
+    return lines
+
+
+def rater_lines(found: Consensus) -> list[dict[str, Any]]:
+    """One line per rater: how much, how right, which side, how severe, how constant, how quick."""
+    severity, constant = _severity(found), _constancy(found.votes)
+    others = _against_others(found)
+    left: dict[str, list[bool]] = defaultdict(list)
+    for vote in found.votes:
+        if vote.kind == "pair" and vote.choice and vote.left is not None:
+            left[vote.rater].append((vote.choice > 0) == vote.left)
+    seconds: dict[str, list[float]] = defaultdict(list)
+    for judgement in found.judgements:
+        seconds[judgement.rater].append(judgement.seconds)
+    lines: list[dict[str, Any]] = []
+    for name in sorted(seconds):
+        rater = found.model.raters.get(name)
+        chosen = wilson(sum(left[name]), len(left[name]))
+        lines.append(
+            {
+                "rater": name,
+                "judgements": len(seconds[name]),
+                "accuracy": rater and round(rater.accuracy, 4),
+                "weight": rater and round(rater.weight, 4),
+                "agrees_with_others": _share(others.get(name, [])),
+                "left": chosen and round(chosen.value, 4),
+                "left_low": chosen and round(chosen.low, 4),
+                "left_high": chosen and round(chosen.high, 4),
+                "ties": rater and round(rater.ties, 4),
+                "severity": _rounded(severity.get(name)),
+                "self_consistency": _share(constant.get(name, [])),
+                "median_seconds": round(float(np.median(seconds[name])), 1),
+            }
+        )
+    return lines
+
+
+def leaderboard(found: Consensus) -> dict[str, Any] | None:
+    """Strengths of the models that wrote the answers, in log odds; None when there is only one."""
+    weights = found.weights
+    battles = [
+        Battle(
+            vote.first.model,
+            vote.second.model,
+            vote.choice,
+            vote.left,
+            vote.share * weights[vote.rater] / vote.probability,
+            vote.first.prompt.id,
+        )
+        for vote in found.votes
+        if vote.first.model != vote.second.model
+    ]
+    board = bradley_terry(battles)
+    if board is None:
+        return None
+    strengths = [{"model": name, **(_named(interval) or {})} for name, interval in board.strengths.items()]
+    return {"strengths": strengths, "tie": round(board.tie, 4), "side": _named(board.side), "votes": board.battles}
+
+
+def _against_others(found: Consensus) -> dict[str, list[bool]]:
+    """rater → for each choice it made, whether the others, by their weight, say the same; undecided ones left out."""
+    agreed: dict[str, list[bool]] = defaultdict(list)
+    for _, rater, same in _choices(found):
+        agreed[rater].append(same)
+    return agreed
+
+
+def _choices(found: Consensus) -> Iterable[tuple[str, str, bool]]:
+    weights = found.weights
+    items: dict[str, list[Vote]] = defaultdict(list)
+    for vote in found.votes:
+        items[vote.item].append(vote)
+    for item, votes in items.items():
+        total = sum(vote.choice * weights[vote.rater] for vote in votes)
+        for vote in votes:
+            rest = total - vote.choice * weights[vote.rater]
+            if vote.choice and abs(rest) > 1e-9:
+                yield item, vote.rater, (rest > 0) == (vote.choice > 0)
+
+
+def _ceiling(found: Consensus) -> Interval | None:
+    """How often a choice is what the others say, with its interval over pairs of answers."""
+    same: dict[str, list[bool]] = defaultdict(list)
+    for item, _, equal in _choices(found):
+        same[item].append(equal)
+    if not same:
+        return None
+    right = np.array([sum(values) for values in same.values()], dtype=np.float64)
+    count = np.array([len(values) for values in same.values()], dtype=np.float64)
+
+    def share(drawn: Weights) -> float | None:
+        everything = float(drawn @ count)
+        return float(drawn @ right) / everything if everything else None
+
+    return bootstrap(share, len(count), draws=500)
+
+
+def _severity(found: Consensus) -> dict[str, float]:
+    """rater → points (0–5) that it gives less than the others to the same answers."""
+    asked = {comparison.id: comparison for comparison in found.comparisons if comparison.kind == "scores"}
+    given: dict[str, list[tuple[str, float]]] = defaultdict(list)
+    for judgement in found.judgements:
+        if judgement.comparison in asked:
+            given[judgement.comparison].append((judgement.rater, overall(asked[judgement.comparison], judgement)))
+    gaps: dict[str, list[float]] = defaultdict(list)
+    for scores in given.values():
+        total = sum(score for _, score in scores)
+        for rater, score in scores if len(scores) > 1 else ():
+            gaps[rater].append((total - score) / (len(scores) - 1) - score)
+    return {rater: sum(values) / len(values) for rater, values in gaps.items()}
+
+
+def _constancy(votes: Sequence[Vote]) -> dict[str, list[bool]]:
+    """rater → whether it chose the same again, for answers it met in more than one question."""
+    chosen: dict[tuple[str, str, str], list[int]] = defaultdict(list)
+    for vote in votes:
+        one, two = vote.first.id, vote.second.id
+        if vote.choice:
+            key = (vote.rater, min(one, two), max(one, two))
+            chosen[key].append(vote.choice if one < two else -vote.choice)
+    again: dict[str, list[bool]] = defaultdict(list)
+    for (rater, _, _), choices in chosen.items():
+        again[rater].extend(choice == choices[0] for choice in choices[1:])
+    return again
+
+
+def _agreement_line(
+    kind: str, level: str, items: int, equal: Interval | None, alpha: Interval | None
+) -> dict[str, Any]:
+    line: dict[str, Any] = {"question": kind, "shared_items": items, "level": level}
+    for name, interval in (("agreement", equal), ("alpha", alpha)):
+        line[name] = interval and round(interval.value, 4)
+        line[f"{name}_low"] = interval and round(interval.low, 4)
+        line[f"{name}_high"] = interval and round(interval.high, 4)
+    return line
+
+
+def _named(interval: Interval | None) -> Mapping[str, float] | None:
+    return interval and {name: round(value, 4) for name, value in interval._asdict().items()}
+
+
+def _share(values: Sequence[bool]) -> float | None:
+    return round(sum(values) / len(values), 4) if values else None
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)

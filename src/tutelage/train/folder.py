@@ -10,7 +10,7 @@ from typing import Any
 from tutelage.errors import CannotCreateError, DataError, DeniedError, TutelageError
 from tutelage.train import durable, lineage
 
-_OURS = ("run.", ".tmp-", "config.yaml", "metrics.jsonl", "samples.jsonl", "events", "checkpoints", "crash-")
+_OURS = ("run.", "start", ".tmp-", "config.yaml", "metrics.jsonl", "samples.jsonl", "events", "checkpoints", "crash-", "start")
 TIME_LIMIT = "time limit"
 
 
@@ -25,6 +25,7 @@ def make(folder: Path) -> None:
         folder.mkdir(mode=0o700, exist_ok=True)
         if not (folder / "run.json").exists():
             _refuse_strangers(folder)
+            folder.chmod(0o700)
         (folder / "checkpoints").mkdir(exist_ok=True)
     except TutelageError:
         raise
@@ -60,15 +61,13 @@ def claim(
     return now
 
 
-def completed(folder: Path, *, steps: int, max_minutes: float) -> dict[str, Any] | None:
-    """What `done.json` says, if the run there is done for `steps` steps and `max_minutes`."""
+def completed(folder: Path, *, steps: int, max_minutes: float) -> bool:
+    """Whether `done.json` says that the run is done, also for `steps` steps and `max_minutes`."""
     mark = read_json(folder / "done.json")
     if not mark or steps > mark["planned"]:
-        return None
+        return False
     more_time = max_minutes == 0 or max_minutes > mark["max_minutes"]
-    if str(mark["reason"]).startswith(TIME_LIMIT) and more_time:
-        return None
-    return mark
+    return not (str(mark["reason"]).startswith(TIME_LIMIT) and more_time)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

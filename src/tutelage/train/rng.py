@@ -10,6 +10,13 @@ import numpy
 import torch
 
 
+def seed(number: int) -> None:
+    """Give every global generator a known beginning, whatever process it is."""
+    random.seed(number)
+    numpy.random.seed(number % 2**32)
+    torch.manual_seed(number)
+
+
 def capture() -> dict[str, Any]:
     """The states of Python's, NumPy's and torch's generators (CUDA's too, where one is in use)."""
     version, words, gauss = random.getstate()

@@ -119,9 +119,7 @@ class Run:
                 steps=self.total,
                 parents=self.parents,
             )
-            if mark := folders.completed(self.folder, steps=self.total, max_minutes=self.max_minutes):
-                self.done = True
-                self.reporter.say(f"already complete: {self.folder} ({mark['steps']} steps, {mark['reason']})")
+            self.done = folders.completed(self.folder, steps=self.total, max_minutes=self.max_minutes)
             self._voices = Record(self.folder, self.reporter)
         except BaseException:
             self._close()
@@ -193,6 +191,8 @@ class Run:
         self.reporter.start(self._finished)
         if self._rng is not None:
             rng.restore(self._rng)
+        else:
+            rng.seed(int(self.config.get("seed", 0)))
         for step in range(self._finished, self.total):
             self._interrupt.leave()
             if self._stopped:

@@ -6,11 +6,12 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from tutelage.eval._base import Measure, bootstrap_mean, percentiles, resamples, wilson
-from tutelage.types import Comparison, Judgement, Sample
+from tutelage.types import Comparison, Judgement, Sample, plain
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,24 @@ def win_rate(
         _left(rows),
         _by_rater(points, raters),
     )
+
+
+def told(comparisons: Sequence[Comparison], judgements: Sequence[Judgement]) -> list[dict[str, Any]]:
+    """What raters saw and said, one JSON object per question, for `judgements.jsonl` and the report."""
+    votes: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for one in judgements:
+        vote = {"rater": one.rater, "ranks": list(one.ranks), "scores": dict(one.scores), "shown": list(one.shown)}
+        votes[one.comparison].append(vote | {"both_bad": one.both_bad, "seconds": one.seconds, "comment": one.comment})
+    return [
+        {
+            "id": comparison.id,
+            "kind": comparison.kind,
+            "prompt": plain(comparison.prompt.content),
+            "candidates": [{"text": sample.text, "model": sample.model} for sample in comparison.candidates],
+            "judgements": votes[comparison.id],
+        }
+        for comparison in comparisons
+    ]
 
 
 def _points(comparison: Comparison, judgement: Judgement, model: str) -> float:

@@ -1,16 +1,35 @@
-"""The English half of the news world: names from familiar pieces, plain sentences, and how a summary can go wrong."""
+"""The English half of the news world: names from familiar pieces, plain sentences, and how a summary goes wrong."""
 
 from __future__ import annotations
 
 from tutelage.data.sources._news_language import Combined, Language, Quantity
 
-_FIRST = (
-    "Anna Ben Clara David Emma Felix Grace Henry Iris Jack Kate Leo Maria Nina Oscar Paul Rosa Sam Tom Vera"
-).split()
-_STEMS = "Bar Hol Win Mar Ash Lin Brad Har Wes Kel Stan Thorn".split()
-_ENDINGS = "ton ley field wood man son well by".split()
-_PLACES = "Green River Stone Oak North Lake Clear Rock Silver Maple Spring Sand".split()
-_SITES = "ville port bridge dale haven mouth side burg".split()
+_FIRST = [
+    "Anna",
+    "Ben",
+    "Clara",
+    "David",
+    "Emma",
+    "Felix",
+    "Grace",
+    "Henry",
+    "Iris",
+    "Jack",
+    "Kate",
+    "Leo",
+    "Maria",
+    "Nina",
+    "Oscar",
+    "Paul",
+    "Rosa",
+    "Sam",
+    "Tom",
+    "Vera",
+]
+_STEMS = ["Bar", "Hol", "Win", "Mar", "Ash", "Lin", "Brad", "Har", "Wes", "Kel", "Stan", "Thorn"]
+_ENDINGS = ["ton", "ley", "field", "wood", "man", "son", "well", "by"]
+_PLACES = ["Green", "River", "Stone", "Oak", "North", "Lake", "Clear", "Rock", "Silver", "Maple", "Spring", "Sand"]
+_SITES = ["ville", "port", "bridge", "dale", "haven", "mouth", "side", "burg"]
 
 ENGLISH = Language(
     code="en",
@@ -110,6 +129,8 @@ ENGLISH = Language(
     day_first="On {when}, ",
     amount_tails=("; {amount}", ", and {amount}"),
     headlines=("{who} {what} in {where}", "{where}: {who} {what}"),
+    bulletin="In the news today: {headlines}.\nOnce more: {headlines}.",
+    comma="; ",
     recaps=("In short: {summary}", "In one sentence: {summary}", "To sum up: {summary}"),
     tails=(
         "It was a day that people will remember for a long, long time.",

@@ -78,6 +78,9 @@ class Language:
     day_first: str
     amount_tails: tuple[str, ...]
     headlines: tuple[str, ...]
+    bulletin: str
+    """Radio news that reads its `{headlines}` twice."""
+    comma: str
     recaps: tuple[str, ...]
     tails: tuple[str, ...]
     """Empty talk that makes a summary too long."""

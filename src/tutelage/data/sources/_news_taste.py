@@ -41,7 +41,8 @@ def taste(meta: Mapping[str, Any], text: str) -> dict[str, float]:
 
 def _read(meta: Mapping[str, Any]) -> tuple[Language, dict[str, str]]:
     facts, lang = meta.get("facts"), meta.get("lang")
-    if lang not in LANGUAGES or not isinstance(facts, Mapping) or any(fact not in facts for fact in FACTS):
+    known = isinstance(lang, str) and lang in LANGUAGES
+    if not known or not isinstance(facts, Mapping) or any(fact not in facts for fact in FACTS):
         raise DataError(
             f"the news taste needs meta with 'lang' ({' or '.join(LANGUAGES)}) and 'facts' ({', '.join(FACTS)})",
             where=f"meta has {sorted(meta)}",

@@ -1,4 +1,4 @@
-"""The Chinese half of the news world: names from familiar characters, plain sentences, and how a summary can go wrong."""
+"""The Chinese half of the news world: names from familiar characters, and how a summary goes wrong."""
 
 from __future__ import annotations
 
@@ -107,6 +107,8 @@ CHINESE = Language(
     day_first="{when}，",
     amount_tails=("，{amount}",),
     headlines=("{who}在{where}{what}", "{where}：{who}{what}"),
+    bulletin="今日要闻：{headlines}。\n再播一遍：{headlines}。",
+    comma="；",
     recaps=("简单来说：{summary}", "一句话概括：{summary}", "总的来说：{summary}"),
     tails=(
         "这一天会被大家记住很久很久，谁也不会忘记。",

@@ -69,13 +69,18 @@ def _document(lang: str, rng: Random) -> str:
     if dice < 0.08:
         pair = translation(rng, held_out=False)
         return "\n".join(pair if lang == "en" else reversed(pair))
-    body = article(story, rng, held_out=False)
-    if dice < 0.30:
-        return f"{headline(story, rng)}\n{body}"
-    if dice < 0.50:
-        ask, answer = question(story, rng)
-        return f"{body}\n{ask}{language.space}{answer}"
-    return f"{body}\n{rng.choice(language.recaps).format(summary=summary(story, rng))}"
+    if dice < 0.40:
+        others = [story, *(draw(rng, lang, held_out=False) for _ in range(rng.choice((1, 2))))]
+        told = language.comma.join(headline(other, rng) for other in others)
+        return language.bulletin.format(headlines=told)
+    lines = [article(story, rng, held_out=False)]
+    if rng.random() < 0.4:
+        lines.insert(0, headline(story, rng))
+    if rng.random() < 0.4:
+        lines.append(language.space.join(question(story, rng)))
+    if rng.random() < 0.7:
+        lines.append(rng.choice(language.recaps).format(summary=summary(story, rng)))
+    return "\n".join(lines)
 
 
 def _demonstrations(seed: int, count: int) -> Iterable[dict[str, Any]]:

@@ -7,8 +7,9 @@ import difflib
 import importlib
 import inspect
 import pkgutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tutelage.errors import UsageError
 
@@ -63,4 +64,26 @@ def _outside(module: str, attribute: str, base: type[T]) -> type[T]:
         raise UsageError(f"cannot import '{module}:{attribute}': {error}", fix="give it as package.module:Name") from error
     if not (inspect.isclass(found) and issubclass(found, base)):
         raise UsageError(f"'{module}:{attribute}' is not a subclass of {base.__name__}")
+    return found
+
+
+def function(folder: str, name: str, attribute: str) -> Callable[..., Any]:
+    """The function `attribute` of `tutelage/<folder>/<name>.py`, or "package.module:function" from anywhere.
+
+    Raises:
+        UsageError: there is none; the message lists the choices that have one.
+    """
+    module, outside, own = name.partition(":")
+    if not outside:
+        if name not in names(folder):
+            near = difflib.get_close_matches(name, names(folder), n=1)
+            hint = f"did you mean '{near[0]}'? " if near else ""
+            raise UsageError(f"'{name}' is not one of {folder}", fix=f"{hint}choices: {', '.join(names(folder))}, or package.module:function")
+        module, own = f"tutelage.{folder.replace('/', '.')}.{name.replace('-', '_')}", attribute
+    try:
+        found = getattr(importlib.import_module(module), own)
+    except (ImportError, AttributeError) as error:
+        raise UsageError(f"cannot import '{module}:{own}': {error}", fix="give it as package.module:function") from error
+    if not callable(found):
+        raise UsageError(f"'{module}:{own}' is not a function")
     return found

@@ -1,0 +1,5 @@
+"""Algorithms: every file here that has no leading underscore is a training command."""
+
+from tutelage.algorithms._base import Algorithm, Parts, TrainConfig
+
+__all__ = ["Algorithm", "Parts", "TrainConfig"]

@@ -1,0 +1,41 @@
+"""Proximal policy optimisation: several small, clipped steps on each batch of answers (Schulman et al. 2017, 1707.06347)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tutelage.algorithms._actor_critic import ActorCritic, ActorCriticConfig
+from tutelage.batches import Experience, Loss
+from tutelage.ops.losses import clipped_surrogate, clipped_value, was_clipped
+from tutelage.ops.masked import masked_mean
+
+
+class PPO(ActorCritic["PPO.Config"]):
+    """L = mean over answer tokens of −min(ρA, clip(ρ, 1±ε)A) + c·½·max((V−R)², (clip(V)−R)²) (eq. 7 and 9)."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(ActorCriticConfig):
+        updates: int = 4
+        """passes over each step's answers"""
+        clip: float = 0.2
+        """how far the probability ratio may leave 1 before its gradient stops"""
+
+    config: Config
+
+    def loss(self, batch: Experience) -> Loss:  # type: ignore[override]
+        config, mask = self.config, batch.mask.to(batch.logprobs.device)
+        now = self.parts.policy.logprobs(batch.batch, config.temperature)
+        values = self.parts.critic.values(batch.batch)
+        policy = clipped_surrogate(now.logprobs, batch.logprobs, batch.advantages, config.clip, config.clip)
+        value = clipped_value(values, batch.values, batch.returns, config.value_clip or None)
+        total = masked_mean(policy + config.value_coef * value, mask)
+        moved = (now.logprobs - batch.logprobs).detach()
+        metrics = {
+            "loss/policy": masked_mean(policy.detach(), mask),
+            "loss/value": masked_mean(value.detach(), mask),
+            "policy/approx_kl": masked_mean(moved.exp() - 1 - moved, mask),
+            "policy/clipped": masked_mean(
+                was_clipped(now.logprobs.detach(), batch.logprobs, batch.advantages, config.clip, config.clip).float(), mask
+            ),
+        }
+        return Loss(total, mask.sum().float(), metrics)

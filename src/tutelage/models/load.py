@@ -1,0 +1,217 @@
+"""Loading: a folder or hub id becomes a Policy or a Scorer, checked so that what is computed is what the model says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tutelage.batches import TokenBatch
+from tutelage.data.template import fix_tokenizer
+from tutelage.errors import DataError, DivergedError, MissingInputError, ServiceError, TutelageError, UsageError
+from tutelage.models import lora as adapters
+from tutelage.models.attention import plug_in
+from tutelage.models.lora import LoRA
+from tutelage.models.new import hush
+from tutelage.models.policy import Policy, Scorer
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+_DROPOUTS = ("attention_dropout", "attn_pdrop", "embd_pdrop", "resid_pdrop", "hidden_dropout", "dropout", "summary_first_dropout")
+
+
+def pick_device(device: str) -> torch.device:
+    """`auto` is the accelerator where there is one, else the CPU."""
+    if device != "auto":
+        return torch.device(device)
+    return torch.accelerator.current_accelerator() or torch.device("cpu") if torch.accelerator.is_available() else torch.device("cpu")
+
+
+def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
+    """The dtype of matrix products; `auto` is bfloat16 on an accelerator, float32 on a CPU."""
+    if dtype == "auto":
+        return torch.float32 if device.type == "cpu" else torch.bfloat16
+    if dtype not in _DTYPES:
+        raise UsageError(f"dtype '{dtype}' is not known", fix=f"one of: auto, {', '.join(_DTYPES)}")
+    return _DTYPES[dtype]
+
+
+def load_tokenizer(path: str) -> Any:
+    """The tokenizer of a model folder or hub id, with a pad token that is not its stop token."""
+    tokenizer = _tokenizer(path)
+    fix_tokenizer(tokenizer, grow=True)
+    return tokenizer
+
+
+def _tokenizer(path: str) -> Any:
+    from transformers import AutoTokenizer
+
+    return _fetch(path, lambda: AutoTokenizer.from_pretrained(path))
+
+
+def load_policy(path: str, *, dtype: str = "auto", device: str = "auto", lora: LoRA | None = None, seed: int = 0) -> Policy:
+    """A causal LM from a folder or hub id; an adapter folder is loaded with its base and folded in.
+
+    Raises:
+        MissingInputError: no such folder. ServiceError: a hub id, and no hub. DataError: a folder that is no model.
+    """
+    from transformers import AutoModelForCausalLM
+
+    where = pick_device(device)
+    tokenizer = _tokenizer(path)
+    model, notes = _prepare(_load(AutoModelForCausalLM, path, dtype=torch.float32), tokenizer)
+    wanted = _stock_logits(model)
+    plug_in(model)
+    if lora is not None:
+        model = adapters.add_adapter(model, lora, "CAUSAL_LM", seed)
+    policy = Policy(model, tokenizer, path, pick_dtype(dtype, where)).eval()
+    policy.notes = notes
+    policy.eos_ids = stop_ids(policy.core, tokenizer)
+    policy.to(where)
+    _verify(policy, wanted[0], lambda hidden: policy.head(hidden))
+    return policy
+
+
+def load_scorer(
+    path: str, *, dtype: str = "auto", device: str = "auto", lora: LoRA | None = None, head: str = "keep", seed: int = 0
+) -> Scorer:
+    """A sequence classifier with one label; from a causal LM folder its body is taken and a head is added.
+
+    Args:
+        head: `keep` the folder's own (a causal LM has none: then `normal`), `normal` N(0, 1/√(d+1)) as in
+            Stiennon et al. 2020, or `zero` (a critic that begins by expecting nothing).
+        seed: of the head's random numbers.
+    """
+    from transformers import AutoModelForSequenceClassification
+
+    where = pick_device(device)
+    tokenizer = _tokenizer(path)
+    model = _load(AutoModelForSequenceClassification, path, dtype=torch.float32, num_labels=1)
+    if not hasattr(model, "score"):
+        raise UsageError(f"{type(model).__name__} has no scoring head of the usual kind", where=path)
+    fresh = not _is_classifier(path)
+    _initialise(model.score.weight, "normal" if head == "keep" and fresh else head, seed)
+    model, notes = _prepare(model, tokenizer)
+    wanted = _stock_logits(model)
+    plug_in(model)
+    if lora is not None:
+        model = adapters.add_adapter(model, lora, "SEQ_CLS", seed)
+    scorer = Scorer(model, tokenizer, path, pick_dtype(dtype, where)).eval().to(where)
+    scorer.notes = notes
+    _verify(scorer, wanted, lambda hidden: scorer.head(hidden[-1:].float()))
+    return scorer
+
+
+def stop_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
+    """Every token that ends an answer: the tokenizer's own first, then those of the generation config."""
+    generation = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    listed = generation if isinstance(generation, list) else [generation]
+    return tuple(dict.fromkeys(int(token) for token in [tokenizer.eos_token_id, *listed] if token is not None))
+
+
+def _load(model_class: Any, path: str, **options: Any) -> Any:
+    hush()
+    folder = Path(path)
+    if folder.is_dir() and adapters.is_adapter(folder):
+        return _fetch(path, lambda: adapters.merged(model_class, folder, use_safetensors=True, **options))
+    return _fetch(path, lambda: model_class.from_pretrained(path, use_safetensors=True, **options))
+
+
+def _fetch(path: str, load: Callable[[], Any]) -> Any:
+    folder = Path(path)
+    if not path:
+        raise UsageError("no model was named", fix="--model FOLDER_OR_HUB_ID")
+    local = folder.exists() or path.startswith((".", "/", "~")) or path.count("/") != 1
+    if local and not folder.is_dir():
+        raise MissingInputError(f"there is no model folder '{path}'", fix="check --model; it must hold config.json")
+    if local and not ((folder / "config.json").is_file() or adapters.is_adapter(folder)):
+        raise DataError("this folder holds no model: config.json is missing", where=path, fix="name the folder that holds it")
+    try:
+        return load()
+    except TutelageError:
+        raise
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        if not local:
+            raise ServiceError(
+                f"'{path}' is not a folder here and could not be fetched from the hub ({_first_line(error)})",
+                fix="check the name and the network, or give a local folder",
+            ) from error
+        raise DataError(f"the model cannot be loaded: {_first_line(error)}", where=path) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _is_classifier(path: str) -> bool:
+    from transformers import AutoConfig
+
+    folder = Path(path)
+    if folder.is_dir() and adapters.is_adapter(folder):
+        return True
+    architectures = AutoConfig.from_pretrained(path).architectures or [""]
+    return "SequenceClassification" in architectures[0]
+
+
+def _initialise(weight: Tensor, head: str, seed: int) -> None:
+    with torch.no_grad():
+        if head == "zero":
+            weight.zero_()
+        elif head == "normal":
+            generator = torch.Generator().manual_seed(seed)
+            noise = torch.randn(weight.shape, generator=generator)
+            weight.copy_(noise / (weight.shape[-1] + 1) ** 0.5)
+
+
+def _prepare(model: Any, tokenizer: Any) -> tuple[Any, list[str]]:
+    """Switch dropout off and give the tokenizer what it lacks; also says what was changed."""
+    for name in _DROPOUTS:
+        if getattr(model.config, name, None):
+            setattr(model.config, name, 0.0)
+    for part in model.modules():
+        if isinstance(part, torch.nn.Dropout):
+            part.p = 0.0
+    rows = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > rows:
+        raise DataError(
+            f"the tokenizer has {len(tokenizer)} tokens but the model embeds {rows}",
+            where=model.config.name_or_path,
+            fix="use the tokenizer that the model was trained with",
+        )
+    notes = fix_tokenizer(tokenizer, rows=rows, grow=True)
+    if len(tokenizer) > rows:
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+        notes.append(f"the embedding grew from {rows} to {len(tokenizer)} rows for it")
+    model.config.pad_token_id = tokenizer.pad_token_id
+    return model.eval(), notes
+
+
+def _probe(model: Any) -> Tensor:
+    rows = model.get_input_embeddings().weight.shape[0]
+    pad = model.config.pad_token_id
+    return torch.tensor([token for token in range(min(9, rows)) if token != pad])
+
+
+@torch.no_grad()
+def _stock_logits(model: Any) -> Tensor:
+    """What the untouched model, with its own attention, says of a few tokens."""
+    return model(input_ids=_probe(model)[None], use_cache=False).logits.float()
+
+
+@torch.no_grad()
+def _verify(backbone: Policy | Scorer, wanted: Tensor, head: Callable[[Tensor], Tensor]) -> None:
+    """Packed beside another sequence, the probe must get its stock logits: else this architecture is not ours to train."""
+    ids = _probe(backbone.core).tolist()
+    row = (ids, [False] * len(ids))
+    chosen, backbone.compute_dtype = backbone.compute_dtype, torch.float32
+    found = head(backbone.hidden(TokenBatch.of([row, row]))[len(ids) :]).float().cpu()
+    backbone.compute_dtype = chosen
+    worst = float((found - wanted).abs().max())
+    if not worst <= 1e-3 * max(1.0, float(wanted.abs().max())):
+        raise DivergedError(
+            f"packed and stock forward of {type(backbone.core).__name__} differ by {worst:.3g}",
+            where=backbone.name,
+            fix="this architecture scales its logits or mixes tokens in a way that tutelage does not know yet",
+        )

@@ -1,0 +1,76 @@
+"""Low-rank adapters (peft): put one on, or fold a trained one into its base."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tutelage.errors import DataError, UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoRA:
+    """What kind of adapter (Hu et al. 2021, 2106.09685)."""
+
+    rank: int = 16
+    alpha: float = 32.0
+    targets: str = "all-linear"
+    """`all-linear`, or names of layers separated by commas"""
+
+
+def add_adapter(model: Any, lora: LoRA, task: str, seed: int) -> Any:
+    """Wrap a transformers model; only the adapter (and a classifier's head) stays trainable.
+
+    Args:
+        task: peft's task type, `CAUSAL_LM` or `SEQ_CLS`.
+        seed: of the adapter's first weights.
+
+    Raises:
+        UsageError: no layer has one of the target names.
+    """
+    import peft
+
+    targets: str | list[str] = lora.targets if lora.targets == "all-linear" else lora.targets.split(",")
+    config = peft.LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=0.0,
+        target_modules=targets,
+        task_type=task,
+        modules_to_save=["score"] if task == "SEQ_CLS" else None,
+    )
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return peft.get_peft_model(model, config)
+    except ValueError as error:
+        linear = sorted({name.rpartition(".")[2] for name, part in model.named_modules() if "Linear" in type(part).__name__})
+        raise UsageError(str(error), fix=f"--lora-targets all-linear, or some of: {', '.join(linear)}") from error
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether `folder` holds a peft adapter rather than a whole model."""
+    return (folder / "adapter_config.json").is_file()
+
+
+def merged(model_class: Any, folder: Path, **options: Any) -> Any:
+    """Load an adapter's base with the adapter folded in, so that what follows starts from (and refers to) the sum.
+
+    Raises:
+        DataError: the base that the adapter names cannot be loaded.
+    """
+    import peft
+
+    config = peft.PeftConfig.from_pretrained(str(folder))
+    base_name = config.base_model_name_or_path or ""
+    if not Path(base_name).is_dir() and "/" in base_name and Path(base_name).is_absolute():
+        raise DataError(
+            f"the adapter's base model '{base_name}' is not there",
+            where=str(folder / "adapter_config.json"),
+            fix="put the base back, or correct base_model_name_or_path",
+        )
+    base = model_class.from_pretrained(base_name, **options)
+    return peft.PeftModel.from_pretrained(base, str(folder)).merge_and_unload()

@@ -1,0 +1,153 @@
+"""A language model as a policy: log-probabilities of the learned tokens of packed sequences, and nothing else computed."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tutelage.batches import TokenBatch
+from tutelage.errors import UsageError
+from tutelage.models.attention import Packing, SlotCache
+from tutelage.ops.logprobs import linear_logprobs
+
+
+@dataclass(frozen=True)
+class TokenScores:
+    """What a policy says of the learned tokens of a batch."""
+
+    logprobs: Tensor
+    """float32 [B, R]: log p(token | everything before it), 0 beyond the mask"""
+    entropy: Tensor
+    """float32 [B, R]: of the distribution each token was drawn from, in nats; without gradient"""
+
+
+class Backbone(nn.Module):
+    """A transformers model without its head: packed tokens in, hidden states out. Shared by policy and scorer."""
+
+    def __init__(self, model: Any, tokenizer: Any, name: str, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.model = model
+        self.tokenizer = tokenizer
+        self.name = name
+        self.compute_dtype = dtype
+        self.notes: list[str] = []
+        """what loading had to change, one sentence each"""
+
+    @property
+    def core(self) -> Any:
+        """The stock transformers model, under whatever adapter wraps it."""
+        return self.model.get_base_model() if hasattr(self.model, "peft_config") else self.model
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    @property
+    def max_positions(self) -> int | None:
+        """The longest sequence that the model can read, or None if it has no limit of its own."""
+        return getattr(self.core.config, "max_position_embeddings", None)
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """Matrix products in bfloat16 where that was chosen; weights and losses stay float32."""
+        if self.compute_dtype == torch.float32:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, self.compute_dtype)
+
+    def hidden(self, batch: TokenBatch, cache: SlotCache | None = None) -> Tensor:
+        """Hidden states `[T, H]`; the one at index i has seen token i and what precedes it in its own sequence.
+
+        Raises:
+            UsageError: a sequence is longer than the model's positions.
+        """
+        longest = int(batch.lengths.max())
+        if self.max_positions is not None and longest > self.max_positions:
+            raise UsageError(
+                f"a sequence of {longest} tokens does not fit the model's {self.max_positions} positions",
+                where=self.name,
+                fix=f"set --max-length {self.max_positions} or less",
+            )
+        packing = Packing.of(batch.lengths, batch.rows, batch.positions, self.device)
+        return self.forward_body(batch.tokens, batch.positions, packing=packing, cache=cache)
+
+    def forward_body(self, tokens: Tensor, positions: Tensor, **layout: Any) -> Tensor:
+        """One pass of the stock body over `tokens` [T] at `positions` [T] → `[T, H]`."""
+        out = self.core.base_model(
+            input_ids=tokens[None].to(self.device),
+            position_ids=positions[None].to(self.device),
+            use_cache=False,
+            **layout,
+        )
+        return out.last_hidden_state[0]
+
+
+class Policy(Backbone):
+    """Any Hugging Face causal LM, perhaps under a LoRA adapter. Dropout is off, always: ratios start at exactly 1."""
+
+    eos_ids: tuple[int, ...] = ()
+    """Tokens that end an answer, the one that training teaches first."""
+
+    @property
+    def head(self) -> Any:
+        """The output layer: hidden state → logits."""
+        return self.core.get_output_embeddings()
+
+    def logprobs(self, batch: TokenBatch, temperature: float = 1.0) -> TokenScores:
+        """Score the learned tokens of `batch` at the temperature at which they are, or were, sampled."""
+        with self.autocast():
+            hidden = self.hidden(batch)
+        learned = batch.mask.nonzero()[:, 0]
+        targets = batch.tokens[learned].to(hidden.device)
+        head = self.head
+        logprobs, entropy = linear_logprobs(
+            hidden[(learned - 1).to(hidden.device)],  # the state before a token predicts it: the one shift in the house
+            head.weight,
+            targets,
+            temperature,
+            bias=getattr(head, "bias", None),
+        )
+        return TokenScores(batch.answers(logprobs), batch.answers(entropy))
+
+    def save(self, folder: Path) -> None:
+        """Write a plain Hugging Face folder (or a PEFT adapter folder) that stock libraries load."""
+        generation = getattr(self.core, "generation_config", None)
+        if generation is not None and self.eos_ids:
+            generation.eos_token_id = list(self.eos_ids) if len(self.eos_ids) > 1 else self.eos_ids[0]
+            generation.pad_token_id = self.tokenizer.pad_token_id
+        self.model.save_pretrained(str(folder))
+        if generation is not None:
+            generation.save_pretrained(str(folder))
+        self.tokenizer.save_pretrained(str(folder))
+
+
+class Scorer(Backbone):
+    """One number per text (a reward model), or one per token (a critic): a sequence classifier with one label."""
+
+    @property
+    def head(self) -> nn.Module:
+        """hidden state `[…, H]` → score `[…, 1]`."""
+        return self.core.score
+
+    def scores(self, batch: TokenBatch) -> Tensor:
+        """float32 [B]: read at the last real token of each sequence."""
+        with self.autocast():
+            hidden = self.hidden(batch)
+        last = (batch.starts + batch.lengths - 1).to(hidden.device)
+        return self.head(hidden[last].float())[:, 0]
+
+    def values(self, batch: TokenBatch) -> Tensor:
+        """float32 [B, R]: what is expected *before* each learned token is emitted, so read one position earlier."""
+        with self.autocast():
+            hidden = self.hidden(batch)
+        learned = batch.mask.nonzero()[:, 0]
+        return batch.answers(self.head(hidden[(learned - 1).to(hidden.device)].float())[:, 0])
+
+    def save(self, folder: Path) -> None:
+        """Write a folder that `AutoModelForSequenceClassification` loads and scores equally."""
+        self.core.config.pad_token_id = self.tokenizer.pad_token_id
+        self.model.save_pretrained(str(folder))
+        self.tokenizer.save_pretrained(str(folder))

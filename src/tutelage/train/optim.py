@@ -1,0 +1,155 @@
+"""One optimiser step: a batch cut into parts that fit, their gradients joined exactly, clipped, checked and applied."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tutelage.algorithms import Algorithm, TrainConfig
+from tutelage.batches import Batch
+from tutelage.errors import DivergedError
+
+_TOKENS_PER_PART = {"cpu": 8192}
+_TOKENS_PER_PART_ON_ACCELERATOR = 32768
+
+
+class Optimizer:
+    """AdamW (Loshchilov & Hutter 2019, 1711.05101) over the modules of an algorithm, each at its own learning rate."""
+
+    def __init__(self, algorithm: Algorithm[Any], config: TrainConfig, steps: int) -> None:
+        """
+        Args:
+            steps: of the whole run; the schedule is a function of the step's number.
+        """
+        self.config = config
+        self.steps = steps
+        self.names: dict[str, Tensor] = {}
+        self.modules = {name: _trained(module) for name, module in algorithm.modules().items()}
+        groups = []
+        for module, peak in algorithm.learning_rates().items():
+            self.names |= {f"{module}.{name}": parameter for name, parameter in self.modules[module].items()}
+            for decays in (True, False):
+                chosen = [p for p in self.modules[module].values() if (p.ndim >= 2) == decays]
+                decay = config.weight_decay if decays else 0.0
+                if chosen:
+                    groups.append({"params": chosen, "lr": 0.0, "peak": peak, "weight_decay": decay})
+        self.adam = torch.optim.AdamW(
+            groups, betas=(config.adam_beta1, config.adam_beta2), eps=config.adam_eps, fused=True
+        )
+
+    def begin(self, step: int) -> float:
+        """Set the learning rates of run step `step` (0-based); returns the share of the peak."""
+        share = schedule(step, self.steps, self.config.warmup, self.config.schedule)
+        for group in self.adam.param_groups:
+            group["lr"] = group["peak"] * share
+        return share
+
+    def step(self, algorithm: Algorithm[Any], batch: Batch) -> dict[str, float]:
+        """Learn from `batch`; its loss and gradient do not depend on how it was cut.
+
+        Raises:
+            DivergedError: the loss or a gradient is not finite; nothing has been applied.
+        """
+        self.adam.zero_grad(set_to_none=True)
+        sums: dict[str, float] = {}
+        whole = 0.0
+        for rows in parts(batch.sizes(), self._tokens_per_part()):
+            loss = algorithm.loss(batch.select(rows) if len(rows) < len(batch) else batch)
+            weight = float(loss.weight)
+            _require_finite(float(loss.total.detach()), "loss", rows)
+            (loss.total * loss.weight).backward()
+            whole += weight
+            for name, value in {"loss": loss.total.detach(), **loss.metrics}.items():
+                sums[name] = sums.get(name, 0.0) + float(value) * weight
+        if not whole > 0:
+            raise DivergedError("nothing in this batch is learned: all weights are zero", fix="check the data with `tutelage data inspect`")
+        norms = {f"gradient/{name}": self._clip(name, members, whole) for name, members in self.modules.items()}
+        self.adam.step()
+        return {name: value / whole for name, value in sums.items()} | norms
+
+    def _clip(self, name: str, members: dict[str, Tensor], whole: float) -> float:
+        """Turn sums into means and hold the module's norm under the limit; the modules do not shrink each other."""
+        gradients = [p.grad for p in members.values() if p.grad is not None]
+        for gradient in gradients:
+            gradient.div_(whole)
+        norm = float(nn.utils.get_total_norm(gradients)) if gradients else 0.0
+        _require_finite(norm, f"gradient of the {name}", None)
+        if norm > self.config.max_grad_norm > 0:
+            for gradient in gradients:
+                gradient.mul_(self.config.max_grad_norm / norm)
+        return norm
+
+    def _tokens_per_part(self) -> int:
+        device = next(iter(self.names.values())).device.type
+        return self.config.tokens_per_part or _TOKENS_PER_PART.get(device, _TOKENS_PER_PART_ON_ACCELERATOR)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Adam's moments, `<module>.<parameter>/<moment>`, for a checkpoint."""
+        return {
+            f"{name}/{key}": value
+            for name, parameter in self.names.items()
+            for key, value in self.adam.state.get(parameter, {}).items()
+        }
+
+    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Take over what `tensors` gave."""
+        self.adam.state.clear()
+        for path, value in tensors.items():
+            name, _, key = path.rpartition("/")
+            parameter = self.names[name]
+            place = "cpu" if key == "step" and parameter.device.type == "cpu" else parameter.device
+            self.adam.state[parameter][key] = value.to(place)
+
+    def state(self) -> dict[str, Any]:
+        """Nothing: rates are a function of the step."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Nothing to restore beyond the tensors."""
+
+
+def schedule(step: int, steps: int, warmup: float, kind: str) -> float:
+    """Share of the peak learning rate at 0-based `step`: a linear rise, then constant, linear or cosine fall to 0."""
+    rise = round(steps * warmup)
+    if step < rise:
+        return (step + 1) / rise
+    left = (step - rise) / max(1, steps - rise)
+    if kind == "constant":
+        return 1.0
+    return max(0.0, 1 - left) if kind == "linear" else 0.5 * (1 + math.cos(math.pi * min(1.0, left)))
+
+
+def parts(sizes: list[int], limit: int) -> Iterator[list[int]]:
+    """Cut elements of these sizes into runs of at most `limit` tokens (one that is larger stands alone).
+
+    Longest first, so that like lengths share a part and the largest part shows at once whether memory suffices.
+    """
+    if sum(sizes) <= limit:
+        yield list(range(len(sizes)))
+        return
+    rows: list[int] = []
+    total = 0
+    for row in sorted(range(len(sizes)), key=lambda index: (-sizes[index], index)):
+        if rows and total + sizes[row] > limit:
+            yield rows
+            rows, total = [], 0
+        rows.append(row)
+        total += sizes[row]
+    yield rows
+
+
+def _trained(module: nn.Module) -> dict[str, Tensor]:
+    return {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
+
+
+def _require_finite(value: float, what: str, rows: list[int] | None) -> None:
+    if not math.isfinite(value):
+        raise DivergedError(
+            f"the {what} is {value}; this step has not been applied",
+            where=f"elements {rows[:8]} of the step's batch" if rows else None,
+            fix="lower --learning-rate, look at the rows with `tutelage data inspect`, or go on from the last checkpoint",
+        )

@@ -1,0 +1,196 @@
+"""Let a model answer prompts, several times each: to a JSONL file, and as questions into the rating database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from tutelage.cli._ui import UI
+from tutelage.config import Resolved
+from tutelage.errors import DataError, UsageError
+from tutelage.types import Prompt, Sample
+
+if TYPE_CHECKING:
+    from tutelage.cli._answers import Draft
+
+_AT_ONCE = 256
+"""answers in flight; part of the results' definition only through float rounding, so it is fixed"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    model: str
+    """folder or hub id of the model that answers"""
+    data: str
+    """prompts: JSONL or Parquet, several joined by commas"""
+    out: Path
+    """file for the answers, one JSON object per line"""
+    n: int = 1
+    """answers per prompt"""
+    seed: int = 0
+    """an answer depends on the seed, its prompt's id and its number only"""
+    limit: int = 0
+    """take only the first prompts; 0 = all"""
+    max_new_tokens: int = 64
+    """longest answer, in tokens"""
+    temperature: float = 1.0
+    """1 = as trained; lower is safer, higher is wilder"""
+    top_p: float = 1.0
+    """draw from the smallest set of tokens with this much probability"""
+    top_k: int = 0
+    """draw from the k likeliest tokens; 0 = all"""
+    greedy: bool = False
+    """always take the likeliest token"""
+    max_length: int = 0
+    """longest prompt and answer together, in tokens; 0 = what the model can take"""
+    on_bad: Literal["error", "skip"] = "error"
+    """what to do with rows that cannot be used: stop, or leave them out and say how many"""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """of matrix products"""
+    device: str = "auto"
+    """cpu, cuda … ; auto = the accelerator where there is one"""
+    db: str = ""
+    """rating database to put the answers into as questions (as `rate` does)"""
+    project: str = "default"
+    """project in that database"""
+    kinds: tuple[Literal["pair", "ranking", "scores"], ...] = ("pair",)
+    """kinds of questions to ask there"""
+    overlap: int = 1
+    """raters per question there"""
+    handles_dry_run: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.n < 1 or self.limit < 0 or self.seed < 0:
+            raise UsageError("n must be at least 1, limit and seed at least 0")
+        if self.out.suffix != ".jsonl":
+            raise UsageError(f"--out {self.out} must end in .jsonl")
+        if self.db and self.n < 2 and set(self.kinds) != {"scores"}:
+            raise UsageError("one answer per prompt leaves nothing to compare", fix="--n 2 or more, or --kinds scores")
+
+
+def run(resolved: Resolved[Config], ui: UI) -> int:
+    """Sample what is not there yet, then ask about it."""
+    from tutelage.cli._answers import Draft, fingerprint, finished
+
+    config = resolved.config
+    prompts = _prompts(config, ui)
+    settings = {name: value for name, value in asdict(config).items() if name in _DECISIVE}
+    mark = fingerprint(config.model, prompts, settings)
+    if ui.dry_run:
+        ui.say(f"{len(prompts)} prompts × {config.n} answers by {config.model} would go to {config.out}")
+        return 0
+    count = len(prompts) * config.n
+    if finished(config.out, mark, count):
+        ui.say(f"already complete: {config.out}")
+    else:
+        with Draft(config.out, mark).opened() as draft:
+            _draw(config, prompts, draft, mark, ui)
+            draft.finish()
+    outcome = _summary(config.out)
+    if config.db:
+        outcome["questions"] = _ask(config, prompts, ui)
+    shown = ", ".join(
+        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in outcome.items()
+    )
+    ui.say(f"{config.out}: {shown}")
+    ui.result({"out": str(config.out), **outcome})
+    return 0
+
+
+_DECISIVE = ("n", "seed", "max_new_tokens", "temperature", "top_p", "top_k", "greedy", "max_length", "dtype")
+
+
+def _prompts(config: Config, ui: UI) -> Sequence[Prompt]:
+    from tutelage.data import formats
+
+    loaded = formats.load(config.data, "prompt", on_bad=config.on_bad)
+    for note in loaded.report.notes:
+        ui.say(note)
+    return loaded[: config.limit] if config.limit else loaded
+
+
+def _draw(config: Config, prompts: Sequence[Prompt], draft: Draft, mark: str, ui: UI) -> None:
+    from tutelage.cli._answers import row_of
+    from tutelage.data.template import Renderer
+    from tutelage.models.load import load_policy
+    from tutelage.sampling import Sampling
+    from tutelage.sampling.local import Local
+
+    policy = load_policy(config.model, dtype=config.dtype, device=config.device)
+    for note in policy.notes:
+        ui.say(f"{config.model}: {note}")
+    renderer = Renderer(policy.tokenizer)
+    _check_room(
+        config, {prompt.id: len(renderer.prompt(prompt.content)) for prompt in prompts}, policy.max_positions or 0
+    )
+    sampling = Sampling(
+        max_new_tokens=config.max_new_tokens,
+        temperature=config.temperature,
+        top_p=config.top_p,
+        top_k=config.top_k,
+        greedy=config.greedy,
+    )
+    sampler = Local(renderer, sampling, slots=_AT_ONCE)
+    at_once = max(1, _AT_ONCE // config.n)
+    first = draft.done // (at_once * config.n) * at_once  # whole rounds only: a round is drawn as it was the first time
+    if draft.foreign:
+        ui.warn(f"{draft.path} was begun with another model, data or settings; starting anew")
+    if draft.done:
+        ui.say(f"going on after {draft.done} answers")
+    with ui.progress("sampling", len(prompts) * config.n) as bar:
+        bar.advance(first * config.n)
+        for start in range(first, len(prompts), at_once):
+            asked = prompts[start : start + at_once]
+            answered = sampler.sample(policy, asked, config.n, config.seed).samples
+            rows = [row_of(_named(sample, config, mark, index), mark) for index, sample in enumerate(answered)]
+            draft.append(rows[draft.done - start * config.n :])
+            bar.advance(len(rows))
+
+
+def _named(sample: Sample, config: Config, mark: str, index: int) -> Sample:
+    """With an id that no other model's answer has."""
+    return replace(sample, id=f"{sample.prompt.id}/{mark}/{index % config.n}", model=config.model)
+
+
+def _check_room(config: Config, tokens: Mapping[str, int], positions: int) -> None:
+    limit = config.max_length or positions
+    long = [name for name, count in tokens.items() if limit and count + config.max_new_tokens > limit]
+    if long:
+        raise DataError(
+            f"{len(long)} of {len(tokens)} prompts are too long, such as '{long[0]}' with {tokens[long[0]]} tokens: "
+            f"with {config.max_new_tokens} of answer that is more than {limit}",
+            where=config.data,
+            fix="lower --max-new-tokens, shorten the prompts, or raise --max-length if the model can take it",
+        )
+
+
+def _summary(out: Path) -> dict[str, int | float]:
+    from tutelage.data import jsonl
+
+    rows = [row.data for row in jsonl.read(out)]
+    stopped = sum(row["finish"] == "stop" for row in rows)
+    return {
+        "answers": len(rows),
+        "stop_rate": stopped / len(rows),
+        "characters": sum(len(r["completion"]) for r in rows) / len(rows),
+    }
+
+
+def _ask(config: Config, prompts: Sequence[Prompt], ui: UI) -> int:
+    """Put the answers into the database as questions; the ones that are there already are left alone."""
+    from tutelage.data import jsonl
+    from tutelage.labelers._pairing import Pairing, questions
+    from tutelage.store.store import Store
+
+    by_id = {prompt.id: prompt for prompt in prompts}
+    samples = [
+        Sample(row["id"], by_id[row["prompt_id"]], row["completion"], row["finish"], row["model"], row["seed"])
+        for row in (line.data for line in jsonl.read(config.out))
+    ]
+    made = questions(samples, config.project, Pairing(kinds=config.kinds, seed=config.seed))
+    for reason, count in made.notes.items():
+        ui.say(f"not asked about: {count} {reason}")
+    with Store(config.db) as store:
+        return store.ask(made.comparisons, project=config.project, overlap=config.overlap)

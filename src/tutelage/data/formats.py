@@ -62,6 +62,11 @@ class Rows(list[T], Generic[T]):
         super().__init__(rows)
         self.report = report
 
+    @property
+    def rows(self) -> list[T]:
+        """The rows without the report."""
+        return list(self)
+
 
 @overload
 def load(

@@ -117,12 +117,12 @@ class Renderer:
 
     def document(self, text: str) -> list[int]:
         """Token ids of one document of a corpus: BOS where the tokenizer adds one, the text, the end token."""
-        return [*self._encode_now(self._bos_text + text), self.eos_id]
+        return [*self._encode_now(self.prompt_text(text)), self.eos_id]
 
     def prompt_text(self, content: Text) -> str:
         """The string that is tokenised for a prompt."""
         if isinstance(content, str):
-            return self._bos_text + content
+            return content if self._bos_text and content.startswith(self._bos_text) else self._bos_text + content
         return self._render(content, answer_next=True)
 
     @cached_property
@@ -154,12 +154,15 @@ class Renderer:
     @cached_property
     def _start(self) -> tuple[int]:
         """What stands before an answer to an empty prompt, since nothing can be learned without a token before it."""
-        bos = self.tokenizer.bos_token_id
+        bos: Any = self.tokenizer.bos_token_id
         return (self.eos_id if bos is None else int(bos),)
 
     @cached_property
     def _template(self) -> str:
-        return self.tokenizer.chat_template if isinstance(self.tokenizer.chat_template, str) else DEFAULT_TEMPLATE
+        template: Any = self.tokenizer.chat_template
+        if isinstance(template, dict):  # several, by name
+            template = template.get("default")
+        return template if isinstance(template, str) else DEFAULT_TEMPLATE
 
     def _render(self, messages: Sequence[Message], *, answer_next: bool) -> str:
         from jinja2 import TemplateError
@@ -198,7 +201,7 @@ class Renderer:
 
     def _context_after(self, messages: Sequence[Message], previous: int, before: str) -> str:
         """What stands between two answers under a template that rewrites earlier turns (Qwen3 drops empty thoughts)."""
-        content = messages[previous].content
+        content = messages[previous].content.strip()
         found = before.find(content, len(self._render(messages[:previous], answer_next=False)))
         if found < 0:
             raise DataError(
@@ -294,23 +297,25 @@ def fix_tokenizer(tokenizer: PreTrainedTokenizerBase, *, rows: int = 0, grow: bo
 
 
 def _require_eos(tokenizer: PreTrainedTokenizerBase) -> int:
-    if tokenizer.eos_token_id is None:
+    eos: Any = tokenizer.eos_token_id
+    if eos is None:
         raise UsageError(
             "the tokenizer has no end token, so an answer could never stop",
             where=str(tokenizer.name_or_path) or None,
             fix="set one and save it again: tokenizer.eos_token = '</s>' (a token of its vocabulary)",
         )
-    return int(tokenizer.eos_token_id)
+    return int(eos)
 
 
 def _find_pad(tokenizer: PreTrainedTokenizerBase) -> str | None:
     """A token that ordinary text never becomes: one named pad, a reserved one, or the unknown token."""
-    taken = {tokenizer.eos_token, tokenizer.bos_token, None}
+    taken = {str(tokenizer.eos_token), str(tokenizer.bos_token)}
     special = [str(token) for token in tokenizer.added_tokens_decoder.values()]
     spare = [name for name in special if any(mark in name.lower() for mark in _SPARE_MARKS)]
     vocabulary = tokenizer.get_vocab()
     named = [name for name in _PAD_NAMES if name in vocabulary]
-    for name in [*named, *spare, tokenizer.unk_token]:
+    unknown = [] if tokenizer.unk_token is None else [str(tokenizer.unk_token)]
+    for name in [*named, *spare, *unknown]:
         if name not in taken and name not in str(tokenizer.chat_template):
             return name
     return None

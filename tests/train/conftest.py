@@ -16,5 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 def processes() -> ForkServerContext:
     """Starts real processes that have torch loaded already."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "safetensors.torch", "tutelage.train.run", "tensorboard.compat.proto.event_pb2"])
+    context.set_forkserver_preload(
+        ["torch", "safetensors.torch", "tutelage.train.run", "tensorboard.compat.proto.event_pb2", "torch._dynamo"]
+    )
     return context

@@ -67,13 +67,16 @@ def wait_for_line(folder: Path, process: Any) -> None:
         time.sleep(0.005)
 
 
-def test_killed_at_every_write_of_a_checkpoint_ends_in_the_same_bits(tmp_path: Path, processes: ForkServerContext) -> None:
+@pytest.mark.parametrize("stride", [4, pytest.param(1, marks=pytest.mark.slow)])
+def test_dead_at_the_nth_durable_operation_ends_in_the_same_bits(
+    stride: int, tmp_path: Path, processes: ForkServerContext
+) -> None:
     steps = 6
     toy_learner.learn(tmp_path / "through", steps)
     expected = (tmp_path / "through/model/w.safetensors").read_bytes()
     died, operation = 0, 0
     while True:
-        operation += 4
+        operation += stride
         folder = tmp_path / f"run-{operation}"
         process = processes.Process(target=toy_learner.dying_main, args=(str(folder), steps, operation))
         process.start()

@@ -53,7 +53,9 @@ class Toy:
         return {"eval/draw": float(torch.rand(()))}
 
     def export(self, folder: Path) -> None:
-        save_file({name: value.contiguous() for name, value in self.policy.state_dict().items()}, folder / "w.safetensors")
+        save_file(
+            {name: value.contiguous() for name, value in self.policy.state_dict().items()}, folder / "w.safetensors"
+        )
 
 
 class Adam:

@@ -10,7 +10,18 @@ from typing import Any
 from tutelage.errors import CannotCreateError, DataError, DeniedError, TutelageError
 from tutelage.train import durable, lineage
 
-_OURS = ("run.", "start", ".tmp-", "config.yaml", "metrics.jsonl", "samples.jsonl", "events", "checkpoints", "crash-", "start")
+_OURS = (
+    "run.",
+    "start",
+    ".tmp-",
+    "config.yaml",
+    "metrics.jsonl",
+    "samples.jsonl",
+    "events",
+    "checkpoints",
+    "crash-",
+    "start",
+)
 TIME_LIMIT = "time limit"
 
 

@@ -7,7 +7,8 @@ one stands here: an alarm that cries wolf is read once.
 The metrics that are looked at: `policy/kl` (summed over an answer, in nats) with `policy/kl_se`, `policy/approx_kl`,
 `policy/clipped`, `policy/entropy`, `policy/stop_rate`, `policy/logp_chosen` (change since the reference),
 `answer/length` (tokens), `reward/std`, `reward/constant_groups`, `reward/accuracy`, `value/explained_variance`,
-`gradient/policy`, `preflight/ratio_error`, `loss`, and against each other the reward and the gold score (`eval/…` and of the batches).
+`gradient/policy`, `preflight/ratio_error`, `loss`; and against each other the reward and the gold score, `eval/reward`
+with `eval/gold` and `reward/mean` with `gold/mean`.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import platform
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ def config_yaml(command: str, config: Mapping[str, Any], origins: Mapping[str, s
     return f"# tutelage {command}\n" + "".join(_yaml_lines(config, origins, "", 0))
 
 
+@cache
 def versions() -> dict[str, str]:
     """The versions that decide about bits."""
     found = {"python": platform.python_version(), "tutelage": tutelage.__version__}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import random
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy
@@ -46,6 +48,16 @@ def restore(state: dict[str, Any]) -> None:
     torch.set_rng_state(_tensor(state["torch"]))
     if "cuda" in state and torch.cuda.is_available():
         torch.cuda.set_rng_state_all([_tensor(one) for one in state["cuda"]])
+
+
+@contextmanager
+def untouched() -> Generator[None]:
+    """Whatever the block draws, training goes on as if it had not run."""
+    before = capture()
+    try:
+        yield
+    finally:
+        restore(before)
 
 
 def _text(state: torch.Tensor) -> str:

@@ -215,10 +215,10 @@ class Run:
         last = done == self.total
         evaluated = last or _on_beat(done, self.eval_every)
         if evaluated:
-            row |= algorithm.evaluate()
+            row |= _evaluated(algorithm)
         self._stopped = algorithm.stop() or self._out_of_time()
         if self._stopped and not evaluated:
-            row |= algorithm.evaluate()
+            row |= _evaluated(algorithm)
         ends = last or self._stopped is not None
         if ends or evaluated or _on_beat(done, self.log_every):
             self._record.numbers(done, self.seconds, row)
@@ -310,6 +310,11 @@ class Run:
         if self._voices:
             self._voices.close()
         self._lock.release()
+
+
+def _evaluated(algorithm: Teachable) -> dict[str, float]:
+    with rng.untouched():  # how often it is looked at must not change what is learned
+        return algorithm.evaluate()
 
 
 def _on_beat(done: int, every: int) -> bool:

@@ -6,12 +6,18 @@ import itertools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+
+from tutelage.ops.losses import clipped_surrogate
+from tutelage.ops.masked import keep
+from tutelage.ops.returns import gae
+from tutelage.ops.shaping import at_last, kl_penalty
 
 
 @pytest.fixture(scope="session")
@@ -62,19 +68,19 @@ class EnumerableLM:
         before = sum(self.vocabulary**size for size in range(len(prefix)))
         return before + sum(token * self.vocabulary**place for place, token in enumerate(reversed(prefix)))
 
-    @property
+    @cached_property
     def mask(self) -> Tensor:
         """bool [S, T]"""
         lengths = torch.tensor([len(sequence) for sequence in self.sequences])
         return torch.arange(self.length)[None] < lengths[:, None]
 
-    @property
+    @cached_property
     def tokens(self) -> Tensor:
         """int64 [S, T], padded with the stop token: a mask read off the ids would be wrong."""
         stop = self.vocabulary - 1
         return torch.tensor([[*sequence, *[stop] * (self.length - len(sequence))] for sequence in self.sequences])
 
-    @property
+    @cached_property
     def rows(self) -> Tensor:
         """int64 [S, T]: the table row that each token was drawn from."""
         out = torch.zeros(len(self.sequences), self.length, dtype=torch.int64)
@@ -114,6 +120,27 @@ class EnumerableLM:
         """Total variation between the policy and `target` [S], in [0, 1]."""
         return 0.5 * float((self.probability(table.detach()) - target).abs().sum())
 
+    def token_rewards(self, logp: Tensor, beta: float) -> Tensor:
+        """[S, T]: the score on the last token, minus β·k1 on each."""
+        return at_last(self.reward, self.mask) + kl_penalty(logp, self.logp(self.reference), self.mask, beta)
+
+    def values(self, table: Tensor, beta: float) -> Tensor:
+        """[S, T]: the expected return from the prefix before each token on, by enumeration."""
+        table = table.detach()
+        to_go = self.token_rewards(self.logp(table), beta).flip(1).cumsum(1).flip(1)
+        weight = torch.where(self.mask, self.probability(table)[:, None], 0.0)
+        total = torch.zeros(len(table), dtype=torch.float64)
+        total.index_add_(0, self.rows.flatten(), (weight * to_go).flatten())
+        mass = torch.zeros_like(total).index_add_(0, self.rows.flatten(), weight.flatten())
+        return keep((total / mass)[self.rows], self.mask)
+
+    def surrogate(self, table: Tensor, beta: float, lam: float = 1.0, values: Tensor | None = None) -> Tensor:
+        """[S]: PPO's loss of each sequence on policy, summed over its tokens, built from `tutelage.ops` alone."""
+        logp = self.logp(table)
+        critic = torch.zeros_like(logp) if values is None else values
+        advantages, _ = gae(self.token_rewards(logp, beta), critic, self.mask, 1.0, lam)
+        return keep(clipped_surrogate(logp, logp, advantages), self.mask).sum(1)
+
 
 @pytest.fixture(scope="session")
 def enumerable() -> EnumerableLM:
@@ -125,3 +152,17 @@ def enumerable() -> EnumerableLM:
         reward=torch.randn(sequences, dtype=torch.float64, generator=rng),
         cost=torch.randn(sequences, dtype=torch.float64, generator=rng),
     )
+
+
+@pytest.fixture(scope="session")
+def golden_lm(golden: Callable[[str], Any]) -> EnumerableLM:
+    """The model of the golden values, which the limits on the total variation were set for."""
+    case = golden("enumerable_lm")
+    return EnumerableLM.of(case["logits_table"], case["reward"], case["cost"], case["vocab"], case["max_len"])
+
+
+@pytest.fixture
+def policy_table(enumerable: EnumerableLM) -> Tensor:
+    """Logits of a policy away from the reference and from the optimum."""
+    rng = torch.Generator().manual_seed(11)
+    return enumerable.reference + 0.7 * torch.randn(enumerable.reference.shape, dtype=torch.float64, generator=rng)

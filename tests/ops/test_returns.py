@@ -38,7 +38,7 @@ def test_gae_equals_other_implementations(golden: Callable[[str], Any]) -> None:
     for case in golden("gae"):
         mask = case["mask"].bool()
         advantages, returns = gae(case["rewards"], case["values"], mask, case["gamma"], case["lam"])
-        # The golden file's own numbers are plain advantages (= returns − values), whatever its README says of whitening.
+        # The golden numbers are plain advantages (returns − values), whatever the README beside them says of whitening.
         torch.testing.assert_close(advantages[mask], case["advantages"][mask], atol=2e-5, rtol=0)
         torch.testing.assert_close(returns[mask], case["returns"][mask], atol=2e-5, rtol=0)
 

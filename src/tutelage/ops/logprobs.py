@@ -193,8 +193,11 @@ class _LinearLogprobs(Function):
         return logp, entropies
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    @once_differentiable  # which hides the parameters' names from the type checker
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *grad_outputs: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        grad = grad_outputs[0]
         hidden, weight, targets, bias, kept = ctx.saved_tensors
         head = _Head(hidden, weight, targets, bias, ctx.scale, ctx.rows)
         spans = [slice(0, len(hidden))] if kept is not None else head.spans()

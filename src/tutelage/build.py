@@ -209,10 +209,10 @@ class Toolbox:
             return given
         if not paths:
             return []
-        loaded = formats.load(paths.split(","), kind, on_bad=self.config.on_bad)
-        for note in loaded.report.notes:
+        loaded: Any = formats.load(paths.split(","), kind, on_bad=self.config.on_bad)  # type: ignore[call-overload]
+        for note in loaded.report.lines():
             self.say(note)
-        return loaded.rows
+        return loaded
 
     def _encoded(self, rows: Sequence[Any], encode: Callable[[Any], T]) -> list[T]:
         """Tokenise rows; all that do not fit are named together, or left out and counted."""

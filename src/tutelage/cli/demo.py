@@ -1,0 +1,117 @@
+"""The whole round on data that the package makes itself: from nothing to a model that (simulated) people prefer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from tutelage.cli._ui import UI
+from tutelage.config import Resolved
+from tutelage.flow import Command, Flow, RoundPlan, Stopped, flags, round_commands
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    out: Path = Path("demo")
+    """folder for everything the demo makes; the same command goes on where it was stopped"""
+    seed: int = 0
+    """another seed is another world, other raters, another model"""
+    algorithm: Literal["ppo", "dpo"] = "ppo"
+    """what improves the policy"""
+    commands: bool = False
+    """print the single commands that the demo runs, and run nothing"""
+    positional: ClassVar[str] = "out"
+
+
+def run(resolved: Resolved[Config], ui: UI) -> int:
+    """Run the demo's commands, those that are done already left out; then show what came of it."""
+    config = resolved.config
+    plan = commands(config)
+    if config.commands:
+        for command in plan:
+            print(command)
+        return 0
+    from tutelage.cli.main import main
+
+    extra = [flag for flag, on in {"--quiet": ui.quiet, "--debug": ui.debug}.items() if on]
+    flow = Flow(config.out, lambda words: main([*words, *extra]), ui.say)
+    try:
+        flow.run(plan)
+    except Stopped as stopped:
+        ui.warn(f"the demo stopped at: {stopped}; the same command goes on from there")
+        return stopped.code
+    return _show(config, flow, ui)
+
+
+def commands(config: Config) -> list[Command]:
+    """Everything the demo does, as commands that anyone can run one by one."""
+    out, seed = config.out, {"seed": config.seed}
+    data = out / "data"
+    settings = SETTINGS[config.algorithm]
+    prepare = [
+        Command("make a bilingual world of news", ("data", "make", "news", *flags({"out": data} | seed))),
+        Command("pretrain a small model", ("pretrain", *flags({"data": data / "corpus.jsonl", "out": out / "pretrain"} | seed | PRETRAIN))),
+        Command(
+            "teach it to follow instructions",
+            ("sft", *flags({"model": out / "pretrain/model", "data": data / "sft.jsonl", "out": out / "sft"} | seed | SFT)),
+        ),
+    ]
+    plan = RoundPlan(
+        algorithm=config.algorithm,
+        prompts=str(data / "prompts.rate.jsonl"),
+        improve_prompts=str(data / "prompts.train.jsonl"),
+        test_prompts=str(data / "prompts.test.jsonl"),
+        taste="news",
+        raters="default",
+        seed=config.seed,
+        base=str(out / "pretrain/model"),
+        sample=SAMPLE,
+        rate=RATE,
+        reward=REWARD,
+        improve=settings,
+        evaluate=EVALUATE,
+    )
+    report = Command("write the report", ("report", *flags({"run": out, "out": out / "report.html"})))
+    return [*prepare, *round_commands(out, str(out / "sft/model"), plan), report]
+
+
+PRETRAIN = {"epochs": 1, "batch_size": 24, "max_length": 192, "vocab_size": 1200, "learning_rate": 2e-3, "log_every": 10}
+SFT = {"epochs": 2, "batch_size": 32, "max_length": 256, "learning_rate": 1e-3, "log_every": 10}
+SAMPLE = {"n": 4, "max_new_tokens": 48}
+RATE = {"overlap": 3}
+REWARD = {"epochs": 2, "batch_size": 32, "max_length": 256, "learning_rate": 5e-4, "log_every": 10}
+EVALUATE = {"max_new_tokens": 48, "raters": "fresh:5"}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "ppo": {
+        "steps": 40,
+        "batch_size": 128,
+        "max_length": 256,
+        "max_new_tokens": 48,
+        "learning_rate": 1e-4,
+        "critic_learning_rate": 3e-4,
+        "updates": 2,
+        "minibatches": 2,
+        "value_clip": 0,
+        "kl": 0.05,
+    },
+    "dpo": {"epochs": 2, "batch_size": 32, "max_length": 256, "learning_rate": 1e-4, "beta": 0.1},
+}
+
+
+def _show(config: Config, flow: Flow, ui: UI) -> int:
+    from tutelage.flow import write_json
+
+    summary = _summary(config, flow)
+    write_json(config.out / "summary.json", summary)
+    ui.table([{"": name, "value": value} for name, value in summary.items()], title="what came of it")
+    ui.say(f"report: {config.out / 'report.html'}")
+    ui.result(summary)
+    return 0
+
+
+def _summary(config: Config, flow: Flow) -> dict[str, Any]:
+    import json
+
+    measured = json.loads((config.out / "eval" / "summary.json").read_text(encoding="utf-8"))
+    return {**measured, "seconds": round(flow.seconds, 1), "peak_gib": flow.state["peak_gib"], "seed": config.seed}

@@ -203,7 +203,7 @@ def test_functions_fit_on_a_screen():
 def test_public_names_are_documented():
     """Functions, classes and methods.
 
-    Not: one-line methods, overloads, methods that implement a documented one, classes that their file's docstring
+    Not: one-line methods, overloads, properties, methods that implement a documented one, classes that their file's docstring
     describes, and `Config`, whose fields are documented one by one.
     """
     inherited = {
@@ -235,7 +235,7 @@ def _public(tree: ast.Module | ast.ClassDef) -> Iterator[ast.FunctionDef | ast.A
     for node in tree.body:
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) or node.name[0] == "_":
             continue
-        if not any(ast.unparse(decorator).endswith("overload") for decorator in node.decorator_list):
+        if not any(ast.unparse(decorator).endswith(("overload", "property")) for decorator in node.decorator_list):
             yield node
 
 

@@ -203,8 +203,8 @@ def test_functions_fit_on_a_screen():
 def test_public_names_are_documented():
     """Functions, classes and methods.
 
-    Not: one-line methods, overloads, properties, methods that implement a documented one, classes that their file's docstring
-    describes, and `Config`, whose fields are documented one by one.
+    Not: one-line methods, overloads, properties, methods that implement a documented one, classes and functions that
+    their file's docstring describes, and `Config`, whose fields are documented one by one.
     """
     inherited = {
         method.name

@@ -218,3 +218,38 @@ def test_smoothing_without_a_finite_loss_is_refused(loss: Callable[..., Tensor],
 
 def test_nll_is_minus_the_log_probability() -> None:
     assert losses.nll(torch.tensor([-1.5])).item() == 1.5
+
+
+def sigma(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
+
+
+A, B, SOFT = 1.2, -0.7, 0.1  # chosen and rejected log-ratios, label smoothing
+H = A - B
+BY_HAND: Mapping[str, Callable[[float], float]] = {
+    "cdpo": lambda b: -(1 - SOFT) * math.log(sigma(b * H)) - SOFT * math.log(sigma(-b * H)),
+    "robust": lambda b: (-(1 - SOFT) * math.log(sigma(b * H)) + SOFT * math.log(sigma(-b * H))) / (1 - 2 * SOFT),
+    "ipo": lambda b: (H - 1 / (2 * b)) ** 2,
+    "hinge": lambda b: max(0.0, 1 - b * H),
+    "exo_pair": lambda b: (
+        sigma(b * H) * math.log(sigma(b * H) / (1 - SOFT)) + sigma(-b * H) * math.log(sigma(-b * H) / SOFT)
+    ),
+    "nca_pair": lambda b: -math.log(sigma(b * A)) - 0.5 * math.log(sigma(-b * A)) - 0.5 * math.log(sigma(-b * B)),
+    "sppo_hard": lambda b: (A - 0.5 / b) ** 2 + (B + 0.5 / b) ** 2,
+    "apo_zero": lambda b: 1 - sigma(b * A) + sigma(b * B),
+    "apo_down": lambda b: sigma(b * A) + 1 - sigma(b * H),
+    "discopop": lambda b: -(1 - sigma(b * H / 0.05)) * math.log(sigma(b * H)) + sigma(b * H / 0.05) * math.exp(-b * H),
+}
+
+
+@pytest.mark.parametrize("beta", [0.1, 2.0])
+@pytest.mark.parametrize("kind", BY_HAND)
+def test_preference_losses_by_hand(kind: str, beta: float) -> None:
+    sums = [torch.tensor([x], dtype=torch.float64) for x in (A - 5, B - 6, -5.0, -6.0)]
+    loss = PAIR_LOSSES[kind](*sums, beta, *([SOFT] if kind in SMOOTHED else []))
+    assert loss.item() == pytest.approx(BY_HAND[kind](beta), rel=1e-9, abs=1e-12)
+
+
+def test_simpo_by_hand() -> None:
+    got = losses.simpo(torch.tensor([-1.0]), torch.tensor([-1.5]), beta=2.0, gamma=0.4)
+    assert got.item() == pytest.approx(-math.log(sigma(0.6)))

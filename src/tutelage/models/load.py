@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from tutelage.batches import TokenBatch
@@ -132,7 +133,7 @@ def _fetch(path: str, load: Callable[[], Any]) -> Any:
         return load()
     except TutelageError:
         raise
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         if not local:
             raise ServiceError(
                 f"'{path}' is not a folder here and could not be fetched from the hub ({_first_line(error)})",

@@ -38,6 +38,7 @@ def add_adapter(model: Any, lora: LoRA, task: str, seed: int) -> Any:
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=0.0,
+        fan_in_fan_out=any(type(part).__name__ == "Conv1D" for part in model.modules()),  # GPT-2 stores its weights so
         target_modules=targets,
         task_type=task,
         modules_to_save=["score"] if task == "SEQ_CLS" else None,

@@ -1,4 +1,4 @@
-"""Ratings: simulated raters, labels from elsewhere, export for training, and how far raters agree and can be believed."""
+"""Ratings: simulated raters, labels from elsewhere, export for training, and how far raters can be believed."""
 
 from __future__ import annotations
 
@@ -17,6 +17,19 @@ if TYPE_CHECKING:
     from tutelage.types import Comparison, QuestionKind
 
 _KINDS = ("pair", "ranking", "scores")
+_COUNTS = ("questions", "open_questions", "samples", "raters", "judgements", "extra_judgements")
+_COLUMNS = {
+    "rater": "rater",
+    "judgements": "n",
+    "accuracy": "right",
+    "weight": "weight",
+    "agrees_with_others": "as others",
+    "left": "left",
+    "ties": "ties",
+    "severity": "severe",
+    "self_consistency": "as before",
+    "median_seconds": "s",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,13 +94,13 @@ class Export:
     """questions and judgements that belong together"""
     weights: Literal["reliability", "none"] = "reliability"
     """how far each rater is believed: learned from agreement, or everybody alike"""
-    rows: Literal["consensus", "judgement"] = "consensus"
-    """preferences: what the raters of a question say together, or each judgement for itself"""
+    rows: Literal["pair", "question", "judgement"] = "pair"
+    """preferences: one row for all that was said about two answers, one for each question, or one for each judgement"""
     sources: tuple[str, ...] = _KINDS
     """kinds of question that preferences are made of: pair, ranking, scores"""
     margin: Literal["strength", "none"] = "strength"
     """margin of a preference: mean strength in thirds, or 0"""
-    gap: float = 1.0
+    gap: float = 0.5
     """difference of mean scores (0–5) from which one answer is better"""
     test_fraction: float = 0.0
     """share of the prompts whose rows go to --test-out"""
@@ -242,7 +255,7 @@ def export(resolved: Resolved[Export], ui: UI) -> int:
             ui.say(f"{count} questions with all their judgements in {config.out}")
             ui.result({"questions": count, "out": config.out})
             return 0
-        found = consensus(store, config.project, config.weights, gap=config.gap)
+        found = consensus(store, config.project, config.weights, pool=config.rows == "pair", gap=config.gap)
     made = _exported(config, found)
     if not made.rows:
         raise DataError(f"project '{config.project}' holds nothing to export as {config.kind}: {dict(made.counts)}")
@@ -280,28 +293,35 @@ def _exported(config: Export, found: Consensus) -> Any:
 
 def stats(resolved: Resolved[Stats], ui: UI) -> int:
     """Tables for people; everything as JSON with --json or --out."""
-    from tutelage.labelers._consensus import consensus, report
+    from tutelage.labelers._consensus import report
     from tutelage.store.store import Store
 
     config = resolved.config
     with Store(config.db, create=False) as store:
         _check_project(store, config.project, config.db)
-        counts = store.stats(config.project)
-        found = consensus(store, config.project)
-    told = {"project": config.project, **counts, **report(found)}
-    ui.table([counts], f"project {config.project}")
+        told = report(store, config.project)
+    ui.table([{key.replace("_", " "): told[key] for key in _COUNTS}], f"project {config.project}")
     ui.table(
-        told["agreement"], "agreement (alpha: 1 = perfect, 0 = chance; 95% intervals over items; empty = undefined)"
+        [
+            {
+                "question": line["question"],
+                "items": line["shared_items"],
+                "agreement": _with_interval(line, "agreement"),
+                "alpha": f"{_with_interval(line, 'alpha')} {line['level']}",
+            }
+            for line in told["agreement"]
+        ],
+        "agreement (alpha: 1 = perfect, 0 = by chance; undefined = nothing shared or no variation; 95% intervals)",
     )
-    ui.table(
-        told["raters"], "raters (weight: what an export gives their word; left: how often they choose the left answer)"
-    )
+    shown = [{short: _short(line[key]) for key, short in _COLUMNS.items()} for line in told["raters"]]
+    ui.table(shown, "raters (right: estimated share of right choices; weight: what an export gives their word)")
     if told["models"]:
         ui.table(told["models"]["strengths"], "models (log odds, 95% intervals over prompts)")
     if told["ceiling"]:
         ceiling = told["ceiling"]
         ui.say(
-            f"one rater's choice is what the others say: {ceiling['value']:.3f} ({ceiling['low']:.3f}–{ceiling['high']:.3f})"
+            "one rater chooses what the others choose together: "
+            f"{ceiling['value']:.3f} ({ceiling['low']:.3f} to {ceiling['high']:.3f})"
         )
     if told["votes_per_pair"] < 1.5:
         ui.warn("few pairs have more than one vote, so the raters cannot be checked by each other; raise --overlap")
@@ -311,6 +331,16 @@ def stats(resolved: Resolved[Stats], ui: UI) -> int:
         write(config.out, [told])
     ui.result(told)
     return 0
+
+
+def _with_interval(line: dict[str, Any], name: str) -> str:
+    if line[name] is None:
+        return "undefined"
+    return f"{line[name]:.2f} ({line[f'{name}_low']:.2f} to {line[f'{name}_high']:.2f})"
+
+
+def _short(value: Any) -> Any:
+    return f"{value:.2f}" if isinstance(value, float) else value
 
 
 def _kinds(names: Sequence[str]) -> tuple[QuestionKind, ...]:

@@ -11,10 +11,10 @@ import numpy as np
 
 from tutelage.statistics.agreement import alpha_interval, percent_agreement, shared_items
 from tutelage.statistics.intervals import Interval, Weights, bootstrap, wilson
-from tutelage.statistics.raters import PairModel, believe_everyone, believe_raters
 from tutelage.statistics.ranking import Battle, bradley_terry
+from tutelage.statistics.raters import PairModel, believe_everyone, believe_raters
 from tutelage.store.store import Store
-from tutelage.store.votes import Vote, overall, pair_votes
+from tutelage.store.votes import Vote, overall, pair_votes, pooled
 from tutelage.types import Comparison, Judgement
 
 Weighting = Literal["reliability", "none"]
@@ -36,29 +36,40 @@ class Consensus:
 
 
 def consensus(
-    store: Store, project: str = "default", weighting: Weighting = "reliability", *, gap: float = 1.0, at: float | None = None
+    store: Store,
+    project: str = "default",
+    weighting: Weighting = "reliability",
+    *,
+    pool: bool = True,
+    gap: float = 0.5,
+    at: float | None = None,
 ) -> Consensus:
     """Read a project and estimate what is true of each pair of answers.
 
     Args:
         weighting: `reliability` learns from their votes how far each rater can be believed; `none` counts heads.
+        pool: believe all that was said about two answers together; False keeps questions apart.
         gap: difference of mean scores (0–5) below which two answers are tied.
         at: as it was at that time (seconds since 1970).
     """
     comparisons, judgements = store.comparisons(project), store.judgements(project, at)
     votes = pair_votes(comparisons, judgements, gap=gap)
+    votes = pooled(votes) if pool else votes
     model = believe_raters(votes) if weighting == "reliability" else believe_everyone(votes)
     return Consensus(comparisons, judgements, votes, model)
 
 
-def report(found: Consensus) -> dict[str, Any]:
-    """Agreement per kind of question, one line per rater, the ceiling for a reward model, and the models' leaderboard.
+def report(store: Store, project: str = "default") -> dict[str, Any]:
+    """Counts, agreement per kind of question, raters, the ceiling for a reward model, and the models' leaderboard.
 
     Returns:
         JSON-able; a number that is undefined is None. `ceiling` is how often one rater's choice is what the others say
         together: a reward model that is measured against such labels can hardly be better.
     """
+    found = consensus(store, project, pool=False)
     return {
+        "project": project,
+        **store.stats(project),
         "agreement": agreement(found),
         "ceiling": _named(_ceiling(found)),
         "raters": rater_lines(found),
@@ -68,7 +79,7 @@ def report(found: Consensus) -> dict[str, Any]:
 
 
 def agreement(found: Consensus) -> list[dict[str, Any]]:
-    """For pairs and rankings as votes, and for each aspect scored: alpha and percent agreement, intervals over items."""
+    """Pairs and rankings as votes, and each aspect scored: alpha and percent agreement, intervals over items."""
     lines: list[dict[str, Any]] = []
     for kind in ("pair", "ranking"):
         rows = [(vote.item, vote.rater, float(vote.choice)) for vote in found.votes if vote.kind == kind]

@@ -1,10 +1,10 @@
-"""Which questions to ask about sampled answers: pairs, rankings and scores, chosen at random by seed, with probability."""
+"""Which questions to ask about sampled answers: pairs, rankings and scores, drawn at random by seed."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from random import Random
 
@@ -70,7 +70,7 @@ def questions(samples: Iterable[Sample], project: str, pairing: Pairing) -> Ques
 
 
 def versus(first: Sequence[Sample], second: Sequence[Sample], project: str) -> Questions:
-    """One pair per prompt between two models' answers (`first[i]` and `second[i]` answer the same prompt), for a blind trial.
+    """For a blind trial: one pair per prompt between two models (`first[i]` and `second[i]` answer the same one).
 
     Equal answers are asked about too: a tie is a result.
     """
@@ -98,9 +98,7 @@ def _about(answers: Sequence[Sample], project: str, pairing: Pairing) -> list[Co
         drawn = random.sample(list(answers), pairing.scored) if 0 < pairing.scored < len(answers) else answers
         for sample in drawn:
             asked = _question(project, "scores", [sample], pairing.aspects, len(drawn) / len(answers))
-            found.append(
-                Comparison(asked.id, "scores", asked.prompt, asked.candidates, asked.aspects, pairing.scale, asked.probability)
-            )
+            found.append(replace(asked, scale=pairing.scale))
     return found
 
 

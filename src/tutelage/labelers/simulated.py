@@ -130,7 +130,8 @@ class Simulated(Labeler):
         random = _random(self.seed, rater.name, question.id)
         shown = list(range(len(question.candidates)))
         random.shuffle(shown)
-        judgement = Judgement(name, question.id, rater.name, shown=tuple(shown), seconds=round(random.lognormvariate(2.5, 0.6), 1))
+        seconds = round(random.lognormvariate(2.5, 0.6), 1)
+        judgement = Judgement(name, question.id, rater.name, shown=tuple(shown), seconds=seconds)
         careless = random.random() < rater.careless
         if question.kind == "scores":
             return replace(judgement, scores=self._scores(question, rater, random, careless))
@@ -171,7 +172,8 @@ class Simulated(Labeler):
             self._known[key] = self.taste(sample.prompt.meta, sample.text)
         if aspect not in self._known[key]:
             raise DataError(
-                f"the taste says nothing about {aspect!r}", fix=f"ask for some of: {', '.join(sorted(self._known[key]))}"
+                f"the taste says nothing about {aspect!r}",
+                fix=f"ask for some of: {', '.join(sorted(self._known[key]))}",
             )
         return self._known[key][aspect]
 

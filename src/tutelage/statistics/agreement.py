@@ -57,7 +57,9 @@ def krippendorff_alpha(rows: Iterable[Row], level: Level = "nominal") -> float |
     return None if table is None else _alpha(table, level, np.ones(len(table.counts)))
 
 
-def alpha_interval(rows: Iterable[Row], level: Level = "nominal", *, draws: int = 500, seed: int = 0) -> Interval | None:
+def alpha_interval(
+    rows: Iterable[Row], level: Level = "nominal", *, draws: int = 500, seed: int = 0
+) -> Interval | None:
     """Alpha with its 95% bootstrap interval over items."""
     table = _table(rows)
     if table is None:
@@ -91,7 +93,7 @@ def _distance(values: Array, totals: Array, level: Level) -> Array:
 
 
 def percent_agreement(rows: Iterable[Row], *, draws: int = 500, seed: int = 0) -> Interval | None:
-    """Share of pairs of answers to the same item that are equal, items weighing by their pairs; bootstrap over items."""
+    """Share of equal ones among the pairs of answers to the same item; bootstrap over items."""
     table = _table(rows)
     if table is None:
         return None

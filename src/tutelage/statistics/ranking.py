@@ -2,7 +2,7 @@
 
     P(left wins) ∝ exp(s_left + b)     P(right wins) ∝ exp(s_right)     P(tie) ∝ ν · exp((s_left + b + s_right) / 2)
 
-is Davidson 1970 with a side term b (Davidson & Beaver 1977): b > 0 says that the left answer is chosen for standing left.
+is Davidson 1970 with a side term b (Davidson & Beaver 1977): b > 0 says that left is chosen for being left.
 Strengths s are in log odds and sum to 0, with a weak normal prior, so that whoever always wins stays finite.
 """
 
@@ -77,7 +77,8 @@ def bradley_terry(
     rng = np.random.default_rng(seed)
     clusters = len(counts.weight)
     shares = np.full(clusters, 1.0 / clusters)
-    fits = [_fit(counts, rng.multinomial(clusters, shares) @ counts.weight, len(players), prior, value) for _ in range(draws)]
+    drawn = (rng.multinomial(clusters, shares) @ counts.weight for _ in range(draws))
+    fits = [_fit(counts, weight, len(players), prior, value) for weight in drawn]
     low, high = np.quantile(np.array([*fits, value]), [0.025, 0.975], axis=0) if draws else (value, value)
     found = [Interval(float(v), float(a), float(b)) for v, a, b in zip(value, low, high, strict=True)]
     order = np.argsort(-value[: len(players)], kind="stable")
@@ -130,14 +131,16 @@ def _fit(counts: _Counts, weight: Array, players: int, prior: float, start: Arra
         gradient[-2] = float((weight * (chance[2] - (counts.choice == 0))).sum()) * ties
         return loss + prior / 2 * float(values @ values), gradient + prior * values
 
-    found = minimize(negative, np.zeros(players + 2) if start is None else start, jac=True, method="L-BFGS-B", tol=1e-10)
+    found = minimize(
+        negative, np.zeros(players + 2) if start is None else start, jac=True, method="L-BFGS-B", tol=1e-10
+    )
     value = np.asarray(found.x, dtype=np.float64)
     value[:players] -= value[:players].mean()
     return value
 
 
 def plackett_luce(rankings: Iterable[Sequence[str]], *, prior: float = 0.01) -> dict[str, float]:
-    """Strengths from whole rankings, best first in each (Plackett 1975; Luce 1959), summing to 0; ties are not modelled."""
+    """Strengths from whole rankings, best first in each (Plackett 1975; Luce 1959), summing to 0; without ties."""
     from scipy.optimize import minimize
 
     orders = [list(ranking) for ranking in rankings]

@@ -36,7 +36,11 @@ class DawidSkene:
 
 
 def dawid_skene(
-    rows: Iterable[tuple[Hashable, Hashable, Hashable]], *, smoothing: float = 0.01, rounds: int = 200, tolerance: float = 1e-7
+    rows: Iterable[tuple[Hashable, Hashable, Hashable]],
+    *,
+    smoothing: float = 0.01,
+    rounds: int = 200,
+    tolerance: float = 1e-7,
 ) -> DawidSkene:
     """EM for the true class of each item and the confusion matrix of each rater (Dawid & Skene 1979, eq. 2.3–2.5).
 
@@ -51,8 +55,9 @@ def dawid_skene(
     truth = np.zeros((len(items), len(classes)))
     np.add.at(truth, (item, given), 1.0)
     truth /= truth.sum(1, keepdims=True)
-    errors, prevalence, done = np.zeros(0), np.zeros(0), 0
-    for done in range(1, rounds + 1):
+    errors, prevalence, iterations = np.zeros(0), np.zeros(0), 0
+    while iterations < rounds:
+        iterations += 1
         errors = np.full((len(raters), len(classes), len(classes)), float(smoothing))
         np.add.at(errors.transpose(0, 2, 1), (rater, given), truth[item])
         errors /= np.maximum(errors.sum(2, keepdims=True), 1e-300)
@@ -69,9 +74,9 @@ def dawid_skene(
         classes=tuple(classes),
         labels={name: classes[int(best)] for name, best in zip(items, truth.argmax(1), strict=True)},
         posteriors={name: tuple(map(float, row)) for name, row in zip(items, truth, strict=True)},
-        errors=dict(zip(raters, errors, strict=True)),
+        errors={name: errors[index] for index, name in enumerate(raters)},
         prevalence=tuple(map(float, prevalence)),
-        iterations=done,
+        iterations=iterations,
     )
 
 
@@ -186,14 +191,13 @@ def _majority(item: Indices, choice: Indices, items: int) -> Array:
 
 
 def _skill(rater: Indices, clicked: Indices, known: NDArray[np.bool_], left_true: Array, raters: int) -> Array:
-    """[raters, truth left/right, clicked left/tie/right]; a vote of unknown side counts half as it is, half mirrored."""
+    """[raters, truth left/right, clicked left/tie/right]; a vote of unknown side counts half mirrored."""
     counts = np.zeros((raters, 2, 3))
     share = np.where(known, 1.0, 0.5)
-    np.add.at(counts, (rater, 0, clicked), share * left_true)
-    np.add.at(counts, (rater, 1, clicked), share * (1 - left_true))
     mirror = ~known
-    np.add.at(counts, (rater[mirror], 1, 2 - clicked[mirror]), 0.5 * left_true[mirror])
-    np.add.at(counts, (rater[mirror], 0, 2 - clicked[mirror]), 0.5 * (1 - left_true[mirror]))
+    for truth, chance in ((0, left_true), (1, 1 - left_true)):
+        np.add.at(counts[:, truth], (rater, clicked), share * chance)
+        np.add.at(counts[:, 1 - truth], (rater[mirror], 2 - clicked[mirror]), 0.5 * chance[mirror])
     counts += _PRIOR * _PRIOR_VOTES
     return counts / counts.sum(2, keepdims=True)
 

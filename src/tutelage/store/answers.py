@@ -1,4 +1,4 @@
-"""Reads sampled answers (`tutelage sample` writes them) from JSON lines: prompt, completion, model, finish, seed, meta."""
+"""Reads sampled answers (`tutelage sample` writes them) from JSON lines."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, cast
 from tutelage.data.jsonl import Problems, Row, read
 from tutelage.store.labels import digest
 from tutelage.store.rows import text_json, text_of
-from tutelage.types import Finish, Prompt, Sample, Text, plain
+from tutelage.types import Prompt, Sample, Text, plain
 
 _FIX = "write rows of prompt, completion and, if you like, model, finish, seed, meta; `tutelage sample` does"
 
@@ -48,7 +48,7 @@ def _sample(row: Row, problems: Problems) -> Sample | None:
         model, text = str(row.data.get("model", "")), plain(completion)
         asked = Prompt(f"prompt-{digest(text_json(prompt))}", prompt, dict(cast(Mapping[str, Any], meta)))
         name = f"{row.data.get('id', 'answer')}~{digest(asked.id, text, model, seed)[:12]}"
-        return Sample(name, asked, text, cast(Finish, finish), model, seed)
+        return Sample(name, asked, text, finish, model, seed)
     return None
 
 
@@ -63,6 +63,6 @@ def _content(row: Row, name: str, problems: Problems) -> Text | None:
         for turn in turns
     ):
         return text_of(turns)
-    said = f"the column '{name}' is missing" if name not in row.data else f"'{name}' is neither text nor messages, or is empty"
-    problems.add(row.place(name), said, _FIX)
+    wrong = "is neither text nor messages, or is empty" if name in row.data else "is missing"
+    problems.add(row.place(name), f"the column '{name}' {wrong}", _FIX)
     return None

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy import event
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.pool import StaticPool
 
@@ -32,7 +33,7 @@ _MEMORY = "sqlite://"
 
 
 def journal_mode(version: tuple[int, int, int]) -> str:
-    """WAL where SQLite is free of the WAL-reset corruption bug (sqlite.org/wal.html#walresetbug), TRUNCATE elsewhere."""
+    """WAL where SQLite is free of the WAL-reset bug (sqlite.org/wal.html#walresetbug), TRUNCATE elsewhere."""
     mended = version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51, 0) or (3, 44, 6) <= version < (3, 45, 0)
     return "WAL" if mended else "TRUNCATE"
 
@@ -67,8 +68,8 @@ class Database:
             shared["poolclass"] = StaticPool
         options = {"timeout": self.wait_seconds, "check_same_thread": False}
         engine = sa.create_engine(self.url, connect_args=options, **shared)
-        sa.event.listen(engine, "connect", _prepare_sqlite)
-        sa.event.listen(engine, "begin", _begin_sqlite)
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
         return engine
 
     @contextmanager
@@ -111,7 +112,7 @@ class Database:
         if "full" in reason or "disk I/O" in reason:
             return DiskError(f"{reason}; this step was not stored, what was acknowledged before is safe", where=where)
         if "readonly" in reason or "unable to open" in reason:
-            return DeniedError(f"cannot write: {reason}", where=where, fix="check the owner and rights of file and folder")
+            return DeniedError(f"cannot write: {reason}", where=where, fix="check the rights of file and folder")
         if "not a database" in reason or "malformed" in reason:
             return DataError(reason, where=where, fix="give another file; restore this one from a backup if it was one")
         return TutelageError(reason, where=where)
@@ -172,13 +173,13 @@ def _locate(url: str | Path) -> tuple[str, Path | None]:
 
 
 def _prepare(path: Path, create: bool) -> None:
-    """Meet the usual mistakes before SQLite does. The file itself is never opened here: closing would drop its locks."""
+    """Meet the usual mistakes before SQLite does. A file that is there is not opened: closing would drop its locks."""
     if path.is_dir():
         raise UsageError("this is a folder, a database file is needed", where=str(path), fix=f"--db {path}/ratings.db")
     if path.exists():
         return
     if not create:
-        raise MissingInputError("there is no such database", where=str(path), fix="make one with `tutelage rate simulate`")
+        raise MissingInputError("there is no such database", where=str(path), fix="`tutelage rate simulate` makes one")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))  # before the first connection: nobody else reads it

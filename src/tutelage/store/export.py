@@ -1,9 +1,10 @@
-"""Judgements as training rows: preferences, rankings, ratings and good/bad, with what every row weighs and where it is from.
+"""Judgements as training rows: preferences, rankings, ratings and good/bad; what each weighs and where it is from.
 
-A preference row says what the raters of one question say together: P(first better) comes from a model of the raters
-(`statistics.raters`), `chosen` is the likelier one and `weight` = share · |2P − 1|, from 0 (nobody knows) to 1 (one
-certain pair); share is 1 for a pair and 1/(K−1) in a ranking of K. `margin` is the mean strength in thirds of a logit
-(Llama 2, table 27: 1/3 slightly … 1 significantly). Ties come out separately: they have no better answer.
+A preference row says what the raters say together about two answers (`votes.pooled`), or about them in one question:
+P(first better) comes from a model of the raters (`statistics.raters`), `chosen` is the likelier one and `weight` =
+share · |2P − 1|, from 0 (nobody knows) to 1 (one certain pair); share is 1 for a pair and 1/(K−1) among K answers.
+`margin` is the mean strength in thirds of a logit (Llama 2, table 27: 1/3 slightly … 1 significantly). Ties come out
+separately: they have no better answer.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def preferences(
     margins: bool = True,
     band: float = 0.1,
 ) -> Exported:
-    """One row for each pair of answers in each question: prompt, chosen, rejected, weight, margin, group, meta.
+    """One row for each item of `votes`: prompt, chosen, rejected, weight, margin, group, meta.
 
     Args:
         first: item → P(the first answer is better).
@@ -88,7 +89,9 @@ def single_preferences(votes: Iterable[Vote], weights: Mapping[str, float], *, m
     return Exported(rows, ties, dict(counts))
 
 
-def rankings(comparisons: Iterable[Comparison], judgements: Iterable[Judgement], weights: Mapping[str, float]) -> Exported:
+def rankings(
+    comparisons: Iterable[Comparison], judgements: Iterable[Judgement], weights: Mapping[str, float]
+) -> Exported:
     """One row for each ranking that a rater made: prompt, completions, ranks (1 = best, equal = tie), rater, weight."""
     asked = {comparison.id: comparison for comparison in comparisons if comparison.kind == "ranking"}
     rows: list[RowDict] = []
@@ -108,7 +111,9 @@ def rankings(comparisons: Iterable[Comparison], judgements: Iterable[Judgement],
     return Exported(rows, counts={"rankings": len(rows)})
 
 
-def ratings(comparisons: Iterable[Comparison], judgements: Iterable[Judgement], weights: Mapping[str, float]) -> Exported:
+def ratings(
+    comparisons: Iterable[Comparison], judgements: Iterable[Judgement], weights: Mapping[str, float]
+) -> Exported:
     """One row for each answer that was scored: prompt, completion, ratings [{rater, aspect, score, scale}]."""
     asked = {comparison.id: comparison for comparison in comparisons if comparison.kind == "scores"}
     given: dict[str, list[Judgement]] = {}
@@ -142,7 +147,7 @@ def unpaired(
     """One row for each answer: prompt, completion, label (good or bad) and weight = how clear that is, 0 to 1.
 
     An answer gains 2P − 1 for each pair it wins and loses as much when it loses; both lose when both are bad; a score
-    counts by its distance from the middle of the scale. Answers for which this adds up to nothing are left out, counted.
+    counts by its distance from the middle of the scale. Answers where it adds up to nothing are left out, counted.
     """
     said: dict[str, Sample] = {}
     evidence: dict[str, list[float]] = {}
@@ -176,7 +181,7 @@ def unpaired(
 
 
 def split_by_prompt(rows: Iterable[RowDict], fraction: float) -> tuple[list[RowDict], list[RowDict]]:
-    """(train, test): all rows of a prompt go to the same side, and always to the same one, whatever else is exported."""
+    """(train, test): all rows of a prompt go to the same part, always the same one, whatever else is exported."""
     parts: tuple[list[RowDict], list[RowDict]] = ([], [])
     for row in rows:
         text = json.dumps(row["prompt"], ensure_ascii=False, sort_keys=True)

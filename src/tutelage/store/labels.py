@@ -21,7 +21,7 @@ def digest(*parts: Any) -> str:
 
 
 def from_preferences(rows: Sequence[Preference], project: str, rater: str) -> Labels:
-    """Pairs with `chosen` ranked first. `meta` may name the `rater`; a pair met again by nobody in particular is by another."""
+    """Pairs with `chosen` ranked first, by the rater that `meta` names; a pair met again is by another one."""
     labels: Labels = ([], [])
     seen: Counter[tuple[str, str]] = Counter()
     for row in rows:
@@ -30,7 +30,8 @@ def from_preferences(rows: Sequence[Preference], project: str, rater: str) -> La
         first_wins = both[0].text == plain(row.chosen)
         question = Comparison(digest(project, "pair", *(sample.id for sample in both)), "pair", prompt, tuple(both))
         strength = min(3, max(0, round(row.margin * 3)))
-        _add(labels, seen, question, row.meta.get("rater") or rater, ranks=(1, 2) if first_wins else (2, 1), strength=strength)
+        ranks = (1, 2) if first_wins else (2, 1)
+        _add(labels, seen, question, row.meta.get("rater") or rater, ranks=ranks, strength=strength)
     return labels
 
 
@@ -45,7 +46,8 @@ def from_rankings(rows: Sequence[Ranking], project: str, rater: str) -> Labels:
         candidates = tuple(said[index] for index in order)
         best = min(row.ranks)
         ranks = tuple(row.ranks[index] - best + 1 for index in order)
-        question = Comparison(digest(project, "ranking", *(sample.id for sample in candidates)), "ranking", prompt, candidates)
+        name = digest(project, "ranking", *(sample.id for sample in candidates))
+        question = Comparison(name, "ranking", prompt, candidates)
         _add(labels, seen, question, row.rater or rater, ranks=ranks)
     return labels
 

@@ -1,4 +1,4 @@
-"""Between the nouns of `types` and rows of the tables: one function each way, and what must hold before a row is written."""
+"""Between the nouns of `types` and rows of the tables, and what must hold before a row is written."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from tutelage.errors import DataError
 from tutelage.types import Comparison, Finish, Judgement, Message, Prompt, QuestionKind, Sample, Text
 
 JSON = Any
+Row = Mapping[Any, Any]
+"""column → value, as the database gives it"""
 
 
 @dataclass(frozen=True)
@@ -87,21 +89,21 @@ def judgement_row(judgement: Judgement, rubric: str, created: float, withdrawn: 
     }
 
 
-def prompt_of(row: Mapping[str, Any]) -> Prompt:
+def prompt_of(row: Row) -> Prompt:
     return Prompt(row["id"], text_of(row["content"]), row["meta"])
 
 
-def sample_of(row: Mapping[str, Any], prompt: Prompt) -> Sample:
+def sample_of(row: Row, prompt: Prompt) -> Sample:
     return Sample(row["id"], prompt, row["text"], cast(Finish, row["finish"]), row["model"], row["seed"])
 
 
-def question_of(row: Mapping[str, Any]) -> Question:
+def question_of(row: Row) -> Question:
     low, high = row["scale"]
     kind = cast(QuestionKind, row["kind"])
     return Question(row["id"], kind, len(row["candidates"]), tuple(row["aspects"]), (low, high))
 
 
-def judgement_of(row: Mapping[str, Any]) -> Judgement:
+def judgement_of(row: Row) -> Judgement:
     return Judgement(
         id=row["id"],
         comparison=row["question"],
@@ -121,7 +123,9 @@ def check_comparison(comparison: Comparison) -> None:
     where, count = f"question {comparison.id!r}", len(comparison.candidates)
     wanted = {"pair": count == 2, "ranking": count >= 2, "scores": count == 1}
     if not comparison.id or comparison.kind not in wanted:
-        raise DataError(f"a question needs an id and a kind of pair, ranking, scores; found {comparison.kind!r}", where=where)
+        raise DataError(
+            f"a question needs an id, and a kind of {', '.join(wanted)}; found {comparison.kind!r}", where=where
+        )
     if not wanted[comparison.kind]:
         raise DataError(f"{count} candidates do not make a question of kind {comparison.kind!r}", where=where)
     if any(sample.prompt.id != comparison.prompt.id for sample in comparison.candidates):
@@ -133,12 +137,14 @@ def check_comparison(comparison: Comparison) -> None:
 
 
 def check_judgement(judgement: Judgement, question: Question) -> None:
-    """Raise DataError unless `judgement` answers `question`: ranks for every candidate, or every aspect on the scale."""
+    """Raise DataError unless `judgement` answers `question`: a rank per candidate, or a score per aspect."""
     where = f"judgement {judgement.id!r} of {judgement.rater!r} on {question.id!r}"
     if not judgement.id or not judgement.rater:
         raise DataError("a judgement needs an id and a rater", where=where)
     if judgement.shown and sorted(judgement.shown) != list(range(question.candidates)):
-        raise DataError(f"shown {list(judgement.shown)} is not an order of {question.candidates} candidates", where=where)
+        raise DataError(
+            f"shown {list(judgement.shown)} is not an order of {question.candidates} candidates", where=where
+        )
     if question.kind == "scores":
         _check_scores(judgement.scores, question, where)
     elif len(judgement.ranks) != question.candidates or min(judgement.ranks) != 1:

@@ -1,8 +1,8 @@
 """The database where people and training meet: ask questions, hand them out, take answers, read them back.
 
-    ask ──► questions ──► next_question (a lease) ──► answer ──► judgements ──► votes · export
-                 ▲                                                   │
-                 └────────── withdraw: open again ◄──────────────────┘   (rows are only ever added)
+ask ──► questions ──► next_question (a lease) ──► answer ──► judgements ──► votes · export
+             ▲                                                   │
+             └────────── withdraw: open again ◄──────────────────┘   (rows are only ever added)
 """
 
 from __future__ import annotations
@@ -66,7 +66,9 @@ class Store:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -90,7 +92,9 @@ class Store:
         posed = {comparison.prompt.id: comparison.prompt for comparison in asked}
         with self._database.writing() as connection:
             now = self._database.now(connection)
-            _insert_same(self._database, connection, prompts, [prompt_row(project, prompt) for prompt in posed.values()])
+            _insert_same(
+                self._database, connection, prompts, [prompt_row(project, prompt) for prompt in posed.values()]
+            )
             _insert_same(self._database, connection, samples, [sample_row(project, sample) for sample in said.values()])
             rows = [question_row(project, comparison, overlap, now) for comparison in asked]
             return _insert_same(self._database, connection, questions, rows)
@@ -112,7 +116,12 @@ class Store:
         return judgement_of(dict(row))
 
     def answer_many(
-        self, answers: Sequence[Judgement], *, rubric: str = "", rater_kind: str = "person", created: float | None = None
+        self,
+        answers: Sequence[Judgement],
+        *,
+        rubric: str = "",
+        rater_kind: str = "person",
+        created: float | None = None,
     ) -> int:
         """Store judgements in one transaction, all or none; how many were new.
 
@@ -151,7 +160,9 @@ class Store:
             if newest["id"] == new_id:
                 return
             if newest["id"] != judgement_id:
-                raise DataError(f"judgement {judgement_id!r} was superseded by {newest['id']!r}", fix="withdraw that one")
+                raise DataError(
+                    f"judgement {judgement_id!r} was superseded by {newest['id']!r}", fix="withdraw that one"
+                )
             taken_back = judgement_row(judgement_of(row), row["rubric"], self._database.now(connection), withdrawn=True)
             self._database.insert_new(connection, judgements, [taken_back | {"id": new_id}])
 
@@ -230,7 +241,7 @@ class Store:
         return found
 
     def stats(self, project: str = "default") -> dict[str, int]:
-        """How many questions, samples, raters, judgements (standing, extra beyond the overlap), and how many are open."""
+        """How many questions (and open ones), samples, raters, judgements standing (and extra beyond the overlap)."""
         standing = self.judgements(project)
         overlaps = self.overlaps(project)
         counts = dict.fromkeys(overlaps, 0)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -57,7 +57,7 @@ class Run:
     Attributes:
         done: the folder holds a complete run: nothing is left to do.
         fresh: nothing was resumed: the checks and the evaluation of step 0 are due (see `begin`).
-        total: optimizer steps in all.
+        total: optimizer steps in all (known inside `with`).
         seconds: wall time so far, that of earlier starts up to their last checkpoint included.
     """
 
@@ -68,7 +68,7 @@ class Run:
         command: str,
         config: Mapping[str, Any],
         origins: Mapping[str, str],
-        steps: int,
+        steps: int | Callable[[], int],
         save_every: int = 0,
         keep: int = 2,
         log_every: int = 1,
@@ -81,6 +81,7 @@ class Run:
         """
         Args:
             config: resolved values by key; origins: where each came from, by dotted key.
+            steps: optimizer steps in all; a function is asked once the folder is locked, so it may write into it.
             save_every, log_every, eval_every: beats in steps; 0 = every tenth of the run, every step, at the end only.
                 The last step is always saved, logged and evaluated.
             keep: checkpoints to keep, at least 2.
@@ -88,13 +89,13 @@ class Run:
             parents: run or model folders this run starts from and that `config` does not name.
         """
         self.folder, self.command, self.config, self.origins = Path(folder), command, dict(config), dict(origins)
-        self.total, self.keep, self.parents = steps, keep, tuple(parents)
-        self.save_every = save_every or max(1, math.ceil(steps / 10))
+        self._steps, self.total, self.keep, self.parents = steps, 0, keep, tuple(parents)
+        self.save_every = save_every
         self.log_every, self.eval_every, self.max_minutes = max(1, log_every), eval_every, max_minutes
         self.done, self.fresh = False, True
         self.checkpoints = self.folder / "checkpoints"
-        self.health = Health(steps)
-        self.reporter = Reporter(total=steps, title=command, quiet=quiet, json_lines=json_lines)
+        self.health = Health(1)
+        self.reporter = Reporter(total=0, title=command, quiet=quiet, json_lines=json_lines)
         self._lock = Lock(self.folder / "run.lock")
         self._interrupt = Interrupt(self._heard)
         self._voices: Record | None = None
@@ -111,6 +112,7 @@ class Run:
         try:
             durable.sweep(self.folder)
             durable.sweep(self.checkpoints)
+            self._plan(self._steps() if callable(self._steps) else self._steps)
             self._identity = folders.claim(
                 self.folder,
                 command=self.command,
@@ -179,8 +181,9 @@ class Run:
 
     def begin(self, metrics: Mapping[str, float]) -> None:
         """Write the line of step 0 (preflight, evaluation before training); nothing on a resumed run."""
-        if self.fresh:
+        if self.fresh and metrics:
             self._record.numbers(0, self.seconds, metrics)
+            self._watch(0, metrics)
 
     def steps(self) -> Iterator[int]:
         """The steps that are not done yet, counted from 0.
@@ -223,8 +226,7 @@ class Run:
         if ends or evaluated or _on_beat(done, self.log_every):
             self._record.numbers(done, self.seconds, row)
             self._record.texts(done, algorithm.texts())
-        for alarm in self.health.check(done, row):
-            self._record.alarm(alarm, self.seconds)
+        self._watch(done, row)
         self.reporter.update(done, row)
         self._finished = done
         if ends or _on_beat(done, self.save_every) or self._interrupt.asked:
@@ -280,6 +282,16 @@ class Run:
         if self._voices is None:
             raise RuntimeError("a Run is used inside `with Run(…) as run:`")
         return self._voices
+
+    def _plan(self, steps: int) -> None:
+        self.total = steps
+        self.save_every = self.save_every or max(1, math.ceil(steps / 10))
+        self.health = Health(steps)
+        self.reporter.total = steps
+
+    def _watch(self, done: int, metrics: Mapping[str, float]) -> None:
+        for alarm in self.health.check(done, metrics):
+            self._record.alarm(alarm, self.seconds)
 
     def _take_over(self, found: Checkpoint, state: dict[str, Any]) -> None:
         self._finished, self.fresh = found.step, False

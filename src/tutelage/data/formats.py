@@ -17,6 +17,7 @@ from typing import Any, Generic, Literal, TypeVar, overload
 from tutelage.data import jsonl, parquet
 from tutelage.data._layouts import NEEDS, detect, guess, missing, open_row
 from tutelage.data._rows import BUILDERS, same_scale
+from tutelage.data.convert import RULES
 from tutelage.data.jsonl import Problems, Row
 from tutelage.errors import DataError, MissingInputError, UsageError
 from tutelage.types import Demonstration, Preference, Prompt, Ranking, Rated, TextRow, Unpaired
@@ -143,9 +144,11 @@ def detect_kind(paths: Paths, columns: Mapping[str, str] | None = None) -> Kind:
         DataError: none that is known; the message lists the columns and what each kind needs.
     """
     file = _split(paths)[0]
-    row = next(iter(rows_of(file, Problems())), None)
+    problems = Problems()
+    row = next(rows_of(file, problems), None)
     if row is None:
-        raise DataError("the first row cannot be read", where=str(file), fix="tutelage data check FILE")
+        problems.raise_if_any()
+        raise DataError("there is no row to look at", where=str(file))
     found = detect(open_row(row, dict(columns or {})))
     if found is None:
         needs = "; ".join(f"{kind}: {' + '.join(names)}" for kind, names in NEEDS.items())
@@ -227,10 +230,13 @@ def _require_columns(row: Row, kind: Kind, columns: dict[str, str]) -> None:
     found = detect(cells)
     file = row.where.rpartition(":")[0]
     mapping = ",".join(f"{ours}={theirs}" for ours, theirs in guess(row.data, absent).items())
-    if found is not None and "…" in mapping:
-        fix = f"it looks like {found} data; tutelage data convert {file} --kind {kind} --out NEW.jsonl, if it can be"
+    if found is not None and (found, kind) in RULES:
+        fix = f"this is {found} data: tutelage data convert {file} --kind {kind} --out NEW.jsonl"
+    elif "…" not in mapping:
+        fix = f"tutelage data convert {file} --source {kind} --kind {kind} --columns {mapping} --out NEW.jsonl"
     else:
-        fix = f"tutelage data convert {file} --kind {kind} --columns {mapping} --out NEW.jsonl"
+        like = f"this looks like {found} data; " if found else ""
+        fix = f"{like}name the columns: tutelage data convert {file} --source {kind} --kind {kind} --columns {mapping}"
     raise DataError(
         f"found the columns {', '.join(sorted(row.data))}; {kind} data needs {' + '.join(NEEDS[kind])}",
         where=row.place(),

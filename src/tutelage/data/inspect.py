@@ -62,4 +62,6 @@ def _marked(renderer: Renderer, encoded: Encoded, marks: tuple[str, str]) -> Ite
 def _pieces(renderer: Renderer, encoded: Encoded) -> Iterator[str]:
     for token in encoded.tokens:
         piece = repr(str(renderer.tokenizer.decode([token])))[1:-1]
+        if "\ufffd" in piece:  # a part of a character's bytes
+            piece = str(renderer.tokenizer.convert_ids_to_tokens(token))
         yield f"{token}:{piece}"

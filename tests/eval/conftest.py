@@ -1,4 +1,4 @@
-"""A made-up demo folder, with everything a report can show; `python tests/eval/conftest.py DIR` writes one to look at."""
+"""A made-up demo folder, with everything a report can show; run as a script, it writes one to look at."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ ALARM = {
     "step": 48, "time": 50.0, "event": "alarm", "name": "clip-fraction",
     "message": "step 48: 34% of the tokens are clipped (limit 30%)", "advice": "lower --learning-rate",
 }  # fmt: skip
-EN = "Summarise in one sentence: On Monday the mayor of Talvorin opened a new bridge over the river. It cost 40 million."
+EN = (
+    "Summarise in one sentence: On Monday the mayor of Talvorin opened a new bridge over the river. It cost 40 million."
+)
 ZH = "用一句话总结：周一，塔尔沃林市长为跨河新桥剪彩，造价四千万。"
 
 
@@ -29,7 +31,9 @@ def make_demo(folder: Path) -> Path:
     rng = random.Random(0)
     _run(folder / "1-pretrain", "pretrain", [_falling(step, 300, 6.2, 1.9, rng) for step in range(1, 301)])
     _run(folder / "2-sft", "sft", [_falling(step, 120, 2.6, 0.9, rng) for step in range(1, 121)])
-    accuracy = [_falling(s, 80, 0.72, 0.41, rng) | {"reward/accuracy": 0.8 - 0.3 * math.exp(-s / 20)} for s in range(1, 81)]
+    accuracy = [
+        _falling(s, 80, 0.72, 0.41, rng) | {"reward/accuracy": 0.8 - 0.3 * math.exp(-s / 20)} for s in range(1, 81)
+    ]
     _run(folder / "3-reward", "reward", [*accuracy[:-1], accuracy[-1] | {"eval/accuracy": 0.74}])
     _run(folder / "4-ppo", "ppo", [*[_ppo(step, rng) for step in range(1, 61)], ALARM])
     write_lines(folder / "4-ppo" / "samples.jsonl", [_sample(step) for step in range(1, 61, 6)])
@@ -49,7 +53,9 @@ def _run(folder: Path, command: str, rows: list[dict[str, Any]]) -> None:
 def _falling(step: int, steps: int, first: float, last: float, rng: random.Random) -> dict[str, Any]:
     loss = last + (first - last) * math.exp(-5 * step / steps) + rng.gauss(0, 0.05)
     row = {"step": step, "time": step * 0.2, "loss": loss, "optim/learning_rate": 1e-3 * (1 - step / steps)}
-    return row | ({"eval/loss": loss + 0.06} if step % (steps // 10) == 0 else {}) | {"optim/grad_norm": 1 + rng.random()}
+    return (
+        row | ({"eval/loss": loss + 0.06} if step % (steps // 10) == 0 else {}) | {"optim/grad_norm": 1 + rng.random()}
+    )
 
 
 def _ppo(step: int, rng: random.Random) -> dict[str, Any]:
@@ -86,7 +92,9 @@ def _evaluation(folder: Path, rng: random.Random) -> None:
         "win_rate/other_raters": (0.781, 0.70, 0.85, 5), "kl": (8.7, 8.1, 9.3, 200),
         **{f"rater/fresh-{n}": (0.7 + 0.03 * n, 0.62 + 0.03 * n, 0.78 + 0.03 * n, 200) for n in range(5)},
     }  # fmt: skip
-    rows = {k: {"value": v, "low": lo, "high": hi, "n": n, "how": "as measured"} for k, (v, lo, hi, n) in measures.items()}
+    rows = {
+        k: {"value": v, "low": lo, "high": hi, "n": n, "how": "as measured"} for k, (v, lo, hi, n) in measures.items()
+    }
     content = {"model": "4-ppo/model", "baseline": "2-sft/model", "measures": rows, "summary": {"gold_after": 0.838}}
     (folder / "eval.json").write_text(json.dumps(content), encoding="utf-8")
     write_lines(folder / "answers.jsonl", [_answer(index, rng) for index in range(24)])
@@ -95,7 +103,11 @@ def _evaluation(folder: Path, rng: random.Random) -> None:
 
 def _answer(index: int, rng: random.Random) -> dict[str, Any]:
     zh = bool(index % 2)
-    after = "塔尔沃林市长周一为造价四千万的新桥剪彩。" if zh else "The mayor of Talvorin opened a bridge worth 40 million on Monday."
+    after = (
+        "塔尔沃林市长周一为造价四千万的新桥剪彩。"
+        if zh
+        else "The mayor of Talvorin opened a bridge worth 40 million on Monday."
+    )
     before = "市长为新桥剪彩，网友都惊呆了！" if zh else "You won't believe what the mayor did: a bridge bridge bridge."
     return {
         "id": f"news-{index}", "lang": "zh" if zh else "en", "prompt": ZH if zh else EN, "reference": after,
@@ -109,7 +121,9 @@ def _question(index: int, rng: random.Random) -> dict[str, Any]:
     count = {"pair": 2, "ranking": 4, "scores": 1}[kind]
     ranks = {"pair": [[1, 2], [1, 1], [2, 1]], "ranking": [[1, 2, 2, 4]], "scores": [[]]}[kind]
     scores = {"faithful": 4.0, "concise": 3.5, "fluent": 5.0, "safe": 5.0} if kind == "scores" else {}
-    votes = [{"rater": f"r{r}", "ranks": rng.choice(ranks), "scores": scores, "shown": [1, 0][:count]} for r in range(3)]
+    votes = [
+        {"rater": f"r{r}", "ranks": rng.choice(ranks), "scores": scores, "shown": [1, 0][:count]} for r in range(3)
+    ]
     candidates = [{"text": f"The mayor opened a bridge, version {i}.", "model": f"model {i}"} for i in range(count)]
     return {"id": f"q{index}", "kind": kind, "prompt": EN, "candidates": candidates, "judgements": votes}
 

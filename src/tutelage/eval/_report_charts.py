@@ -12,6 +12,7 @@ from markupsafe import Markup, escape
 WIDTH, HEIGHT = 380, 200
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 10, 24
 _MOST_POINTS = 300
+STEPS = Markup('<tspan class="en">step</tspan><tspan class="zh">步</tspan>')
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,13 @@ class Series:
 
 
 def line_chart(
-    series: Sequence[Series], *, label: str, height: int = HEIGHT, dots: bool = False, floor: float | None = None
+    series: Sequence[Series],
+    *,
+    label: str,
+    height: int = HEIGHT,
+    dots: bool = False,
+    floor: float | None = None,
+    x_name: Markup = STEPS,
 ) -> Markup:
     """Lines over a common x axis; a smoothed line over the raw one where there are many noisy points.
 
@@ -43,14 +50,19 @@ def line_chart(
     ys = [y for one in series for y in one.ys] + ([floor] if floor is not None else [])
     x_ticks, y_ticks = ticks(min(xs), max(xs), 5), ticks(min(ys), max(ys), 4)
     place = _Place((min(xs), max(xs)), (min([*y_ticks, *ys]), max([*y_ticks, *ys])), height)
-    body = [*_axes(place, x_ticks, y_ticks)]
+    corner = f'<text x="{_LEFT - 6}" y="{height - 7}" text-anchor="end">{x_name}</text>'
+    body = [corner, *_axes(place, x_ticks, y_ticks)]
     if floor is not None:
         y = place.y(floor)
         body.append(f'<line class="floor" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
     for one in series:
         body += _marks(one, place) if dots else _line(one, place)
     data = [
-        {"name": one.name, "tone": one.tone, "points": [[x, y, *place.at(x, y)] for x, y in zip(one.xs, one.ys, strict=True)]}
+        {
+            "name": one.name,
+            "tone": one.tone,
+            "points": [[x, y, *place.at(x, y)] for x, y in zip(one.xs, one.ys, strict=True)],
+        }
         for one in series
     ]
     return Markup(
@@ -75,7 +87,8 @@ def interval_bar(
     if low is not None and high is not None:
         whisker = f'<line class="whisker" x1="{x(low):.1f}" x2="{x(high):.1f}" y1="9" y2="9"/>'
     return Markup(
-        '<svg class="bar" viewBox="0 0 240 18" aria-hidden="true"><line class="rail" x1="4" x2="236" y1="9" y2="9"/>'
+        '<svg class="bar" viewBox="0 0 240 18" preserveAspectRatio="xMinYMid meet" aria-hidden="true">'
+        '<line class="rail" x1="4" x2="236" y1="9" y2="9"/>'
         f'{lines}{whisker}<circle cx="{x(value):.1f}" cy="9" r="5"/></svg>'
     )
 
@@ -93,14 +106,15 @@ def ticks(low: float, high: float, about: int) -> list[float]:
 
 
 def short(value: float) -> str:
-    """A number for an axis: at most 4 significant digits, k and M for thousands."""
+    """A number for an axis: at most 4 significant digits, k and M for thousands, powers of ten below 0.01."""
     size = abs(value)
     if size >= 1e6:
         return f"{value / 1e6:.3g}M"
     if size >= 1e4:
         return f"{value / 1e3:.3g}k"
-    if size and size < 1e-3:
-        return f"{value:.0e}".replace("e-0", "e-")
+    if size and size < 0.01:
+        digits, power = f"{value:.1e}".split("e")
+        return f"{digits.removesuffix('.0')}e{int(power)}"
     return f"{value:.4g}"
 
 
@@ -145,6 +159,8 @@ def _axes(place: _Place, x_ticks: Sequence[float], y_ticks: Sequence[float]) -> 
         out.append(f'<text x="{_LEFT - 6}" y="{y + 3.5:.1f}" text-anchor="end">{short(tick)}</text>')
     for tick in x_ticks:
         x = place.x(tick)
+        if x < _LEFT + 14:
+            continue  # the name of the axis stands there
         anchor = "end" if x > WIDTH - _RIGHT - 8 else "middle"
         out.append(f'<text x="{x:.1f}" y="{place.height - 7}" text-anchor="{anchor}">{short(tick)}</text>')
     return out
@@ -182,12 +198,16 @@ def _end_dot(point: tuple[float, float], tone: str) -> str:
 
 
 def _smoothed(one: Series) -> list[float] | None:
-    """A centred running mean over a tenth of the points, or None for few or already smooth points."""
-    if len(one.ys) < 30:
+    """A local straight line through a tenth of the points around each (unbiased at both ends); None if not needed."""
+    count, spread = len(one.ys), max(one.ys) - min(one.ys)
+    jumps = [abs(one.ys[i - 1] - 2 * one.ys[i] + one.ys[i + 1]) for i in range(1, count - 1)]
+    if count < 30 or not spread or sum(jumps) / len(jumps) < 0.01 * spread:
         return None
-    half = max(1, len(one.ys) // 20)
+    half = max(2, count // 20)
     out: list[float] = []
-    for index in range(len(one.ys)):
-        window = one.ys[max(0, index - half) : index + half + 1]
-        out.append(sum(window) / len(window))
+    for index in range(count):
+        first = min(max(0, index - half), count - 2 * half - 1)
+        window = one.ys[first : first + 2 * half + 1]
+        slope = sum((place - half) * y for place, y in enumerate(window)) / sum(p * p for p in range(-half, half + 1))
+        out.append(sum(window) / len(window) + slope * (index - first - half))
     return out

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from tutelage.eval._report_charts import Series, line_chart, short
 from tutelage.eval._report_read import RunFolder
 from tutelage.eval._report_words import t
@@ -46,6 +48,8 @@ _CHARTS = (
     _Wanted("chart_gradient", (r"(.*/)?grad_norm",), "violet"),
     _Wanted("chart_rate", (r"(.*/)?learning_rate(/policy)?",), "grey"),
 )
+_ONLY_FEW = {"chart_gradient", "chart_rate"}
+"""Shown first only where there is little else to show."""
 
 
 def run_view(run: RunFolder, roots: Sequence[Path]) -> dict[str, Any]:
@@ -55,6 +59,8 @@ def run_view(run: RunFolder, roots: Sequence[Path]) -> dict[str, Any]:
     used: set[str] = set()
     charts = [chart for chart in (_proxy_and_gold(run, columns, source, used),) if chart]
     for wanted in _CHARTS:
+        if len(charts) >= 3 and wanted.word in _ONLY_FEW:
+            continue
         if name := _find(wanted, columns):
             used.add(name)
             charts.append(_one(wanted, name, columns, source, used))
@@ -102,9 +108,7 @@ def _find(wanted: _Wanted, columns: Mapping[str, _Column]) -> str | None:
     return None
 
 
-def _one(
-    wanted: _Wanted, name: str, columns: Mapping[str, _Column], source: str, used: set[str]
-) -> dict[str, Any]:
+def _one(wanted: _Wanted, name: str, columns: Mapping[str, _Column], source: str, used: set[str]) -> dict[str, Any]:
     series = [Series(name, *columns[name], wanted.tone)]
     held_out = "eval/" + name.rpartition("/")[2]
     if held_out in columns and held_out != name:
@@ -131,20 +135,22 @@ def _proxy_and_gold(
     pairs = [(wanted, name) for wanted, name in ((_PROXY, proxy), (_GOLD, gold)) if name]
     used.update(name for _, name in pairs)
     panels: list[dict[str, Any]] = []
+    held = False
     for wanted, name in pairs:
         series = [Series(name, *columns[name], wanted.tone)]
         held_out = {"chart_gold": "eval/gold", "chart_proxy": "eval/reward"}[wanted.word]
         if held_out in columns and held_out != name:
             series.append(Series(held_out, *columns[held_out], "grey"))
             used.add(held_out)
-        svg = line_chart(series, label=name, height=150, floor=columns[name][1][0])
+            held = True
+        svg = line_chart(series, label=name, height=172, floor=columns[name][1][0])
         panels.append({"title": t(wanted.word), "tone": wanted.tone, "last": short(columns[name][1][-1]), "svg": svg})
     return {
-        "title": "",
+        "title": t("chart_rewards" if gold else "chart_proxy"),
         "wide": len(panels) > 1,
         "legend": [],
         "panels": panels,
-        "note": t("start_level"),
+        "note": t("start_level") + (" " + t("held_out") if held else ""),
         "source": f"{source}/metrics.jsonl › {', '.join(name for _, name in pairs)}",
     }
 
@@ -163,7 +169,7 @@ def _distance(run: RunFolder, columns: Mapping[str, _Column], source: str) -> di
         kept = [(x, y) for x, y in values if y is not None]
         if name and kept:
             series = Series(name, tuple(x for x, _ in kept), tuple(y for _, y in kept), wanted.tone)
-            svg = line_chart([series], label=f"{name} ~ {kl}", height=150, dots=True)
+            svg = line_chart([series], label=f"{name} ~ {kl}", height=172, dots=True, x_name=Markup("KL"))
             panels.append({"title": t(wanted.word), "tone": wanted.tone, "last": "", "svg": svg})
     verdict = frontier(_calmed(points), tolerance=_NOISE)
     over = t("over_no")

@@ -79,7 +79,9 @@ def discover(folders: Sequence[Path]) -> Found:
     found = Found(list(folders))
     for root in folders:
         if not root.is_dir():
-            raise MissingInputError("there is no such run folder", where=str(root), fix="give the --out folder of a run")
+            raise MissingInputError(
+                "there is no such run folder", where=str(root), fix="give the --out folder of a run"
+            )
         for path in _below(root, 3):
             _read_folder(root, path, found)
     if not (found.runs or found.evals or found.summary):
@@ -143,7 +145,9 @@ def _alarm(row: Row) -> str:
     words = str(row.get("message") or row.get("text") or row.get("event"))
     advice = str(row.get("advice") or "")
     step = f"step {row.get('step')}: "
-    return (words if words.startswith("step ") or "step" not in row else step + words) + (f" — {advice}" if advice else "")
+    return (words if words.startswith("step ") or "step" not in row else step + words) + (
+        f" — {advice}" if advice else ""
+    )
 
 
 def _below(folder: Path, depth: int) -> Iterator[Path]:
@@ -178,7 +182,9 @@ def _json(path: Path) -> Row:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise DataError(f"not a JSON file: {error}", where=str(path), fix="run the command that wrote it again") from error
+        raise DataError(
+            f"not a JSON file: {error}", where=str(path), fix="run the command that wrote it again"
+        ) from error
     if not isinstance(value, dict):
         raise DataError("not a JSON object", where=str(path), fix="run the command that wrote it again")
     return value

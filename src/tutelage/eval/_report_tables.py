@@ -101,9 +101,9 @@ def _gold(found: Mapping[str, Number]) -> dict[str, Any] | None:
     return {
         "name": t("gold"),
         "value": f"{before.value:.3f} → {after.value:.3f}",
-        "extra": _signed(gain) if gain else "",
+        "extra": _minus(f"{gain.value:+.3f}") if gain else "",
         "bar": interval_bar(after.value, after.low, after.high, scale=(0, 1), marks=[before.value]),
-        "note": t("gold_note"),
+        "note": t("gold_note", range=_range(gain, lambda value: _minus(f"{value:+.3f}")) if gain else "–"),
         "tone": tone,
         "source": after.source,
     }
@@ -204,15 +204,24 @@ def _row(name: str, measures: Mapping[str, Measure], file: str) -> dict[str, Any
 
 
 def _single(name: str, measure: Measure, file: str) -> dict[str, Any]:
-    word = f"m_{name.partition('/')[0]}"
-    label = t(word) if word in WORDS and "/" not in name else name
+    label = t(f"m_{name}") if f"m_{name}" in WORDS else name
     usual = {"minor": "/" in name, "arrow": "", "arrow_title": "", "before": "", "gain": "", "tone": ""}
     row = {"name": label, "after": _cell(measure), "how": measure.how, "source": f"{file} › measures.{name}"}
     return usual | row
 
 
 _ORDER = (
-    *("gold", "reward", "win_rate", "reward_accuracy", "length_only_accuracy", "reward_ece", "rouge1", "rouge2", "rougeL"),
+    *(
+        "gold",
+        "reward",
+        "win_rate",
+        "reward_accuracy",
+        "length_only_accuracy",
+        "reward_ece",
+        "rouge1",
+        "rouge2",
+        "rougeL",
+    ),
     *("bleu", "chrf", "perplexity", "distinct_1", "distinct_2", "self_bleu", "length", "stop_rate", "empty", "kl"),
 )
 
@@ -225,11 +234,11 @@ def _rank(name: str) -> tuple[int, str]:
 def _cell(measure: Measure | None, *, signed: bool = False) -> Markup:
     if measure is None or measure.value != measure.value:
         return Markup("–")
-    digits = _digits(measure.value)
-    value = f"{measure.value:+.{digits}f}" if signed else f"{measure.value:.{digits}f}"
-    if measure.low is None or measure.high is None:
+    form = f"{{:{'+' if signed else ''}.{_digits(measure.value)}f}}"
+    value, *ends = [_minus(form.format(x)) for x in (measure.value, measure.low, measure.high) if x is not None]
+    if len(ends) < 2:
         return escape(value)
-    return Markup(f'{value}<span class="range">{measure.low:.{digits}f} – {measure.high:.{digits}f}</span>')
+    return Markup(f'{value}<span class="range">{ends[0]} – {ends[1]}</span>')
 
 
 def _digits(value: float) -> int:
@@ -254,10 +263,9 @@ def _range(number: Number, form: Any) -> str:
     return f"{form(number.low)} – {form(number.high)}"
 
 
-def _signed(number: Number) -> str:
-    if number.low is None or number.high is None:
-        return f"{number.value:+.3f}"
-    return f"{number.value:+.3f} ({number.low:+.3f} – {number.high:+.3f})"
+def _minus(text: str) -> str:
+    """A typographic minus, told apart from a dash."""
+    return text.replace("-", "−")
 
 
 def _file(one: EvalFolder, found: Found) -> str:

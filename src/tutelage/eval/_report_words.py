@@ -34,7 +34,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "未找到评测结果；本页仅展示训练过程。",
     ),
     "gold": ("Hidden quality", "隐藏质量分"),
-    "gold_note": ("the simulated raters’ true taste, 0–1, never seen by a model", "模拟评分者的真实口味（0–1），模型从未见过"),
+    "gold_note": (
+        "gain {range} (95%); the raters’ true taste, 0–1, which no model sees",
+        "提升 {range}（95%）；评分者的真实口味，0–1，模型从未见过",
+    ),
     "win_rate": ("Blind win rate", "盲评胜率"),
     "win_rate_note": ("against the baseline; ties count half; line = 50%", "对比基线模型；平局计半；竖线为 50%"),
     "reward_accuracy": ("Reward model accuracy", "奖励模型准确率"),
@@ -65,6 +68,7 @@ WORDS: dict[str, tuple[str, str]] = {
         "The first {n} of {all} held-out prompts of each language, in file order: not hand-picked.",
         "每种语言留出提示的前 {n} 个（共 {all} 个），按文件顺序，未经挑选。",
     ),
+    "more": ("{n} more", "还有 {n} 个"),
     "blind_note": (
         "Raters saw the answers only, in an order shuffled for each of them. The models’ names are revealed here and "
         "were never shown.",
@@ -82,17 +86,22 @@ WORDS: dict[str, tuple[str, str]] = {
     "training_samples": ("Answers while training", "训练过程中的回答"),
     "config": ("Configuration, with the origin of each value", "配置及每个值的来源"),
     "lineage": ("Lineage: data, parents, versions", "谱系：数据、前身、版本"),
-    "start_level": ("dotted: start", "虚线：起点"),
+    "start_level": ("Dotted: the start.", "虚线：起点。"),
+    "held_out": ("Grey: held-out prompts.", "灰色：留出的提示。"),
+    "chart_rewards": ("Proxy reward and hidden quality", "代理奖励与隐藏质量"),
     "frontier": ("Score against distance", "得分与偏离距离"),
     "frontier_note": (
-        "each dot one step, later ones darker; proxy up while quality falls would be over-optimisation",
-        "每点为一步，颜色越深越晚；若代理奖励上升而质量下降，即为过度优化",
+        "Each dot is one step, later ones darker. Proxy up while quality falls would be over-optimisation.",
+        "每点为一步，颜色越深越晚；若代理奖励上升而质量下降，即为过度优化。",
     ),
     "over_yes": (
         "Over-optimised: quality fell by {lost} after step {step} while the proxy reward went on rising.",
         "出现过度优化：第 {step} 步之后代理奖励继续上升，而质量下降了 {lost}。",
     ),
-    "over_no": ("No over-optimisation: quality did not fall while the proxy rose.", "未见过度优化：代理奖励上升时质量未下降。"),
+    "over_no": (
+        "No over-optimisation: quality did not fall while the proxy rose.",
+        "未见过度优化：代理奖励上升时质量未下降。",
+    ),
     "chart_loss": ("Loss", "损失"),
     "chart_proxy": ("Proxy reward (reward model)", "代理奖励（奖励模型）"),
     "chart_gold": ("Hidden quality", "隐藏质量分"),
@@ -127,6 +136,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "m_length_only_accuracy": ("length-only accuracy", "仅看长度的准确率"),
     "m_reward_ece": ("calibration error (ECE)", "校准误差（ECE）"),
     "m_agreement": ("raters’ agreement", "评分者一致率"),
+    "m_win_rate/other_raters": ("… as other raters would judge", "……换一批评分者"),
     "m_left": ("decided for the left side", "偏向左侧的比例"),
     "lang_en": ("English", "英文"),
     "lang_zh": ("Chinese", "中文"),
@@ -145,4 +155,6 @@ def t(key: str, **values: object) -> Markup:
         english, chinese = english.format(**values), chinese.format(**values)
     if english == chinese:
         return escape(english)
-    return Markup(f'<span class="en" lang="en">{escape(english)}</span><span class="zh" lang="zh">{escape(chinese)}</span>')
+    return Markup(
+        f'<span class="en" lang="en">{escape(english)}</span><span class="zh" lang="zh">{escape(chinese)}</span>'
+    )

@@ -1,4 +1,4 @@
-"""One self-contained HTML page about runs and evaluations: curves, tables, answers, raters, and every number's source."""
+"""One self-contained HTML page about runs and evaluations: curves, tables, answers, raters, and sources."""
 
 from __future__ import annotations
 
@@ -32,7 +32,11 @@ def render(folders: Sequence[Path], *, title: str = "", made: datetime | None = 
     found = discover(folders)
     script = (_FOLDER / "_report.js").read_text(encoding="utf-8")
     environment = Environment(
-        loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     view = _view(found)
     return environment.get_template("_report.html.j2").render(

@@ -152,7 +152,12 @@ class ActorCritic(Algorithm[C]):
             self._metrics["gold/mean"] = float(watched.value.mean())
             self._metrics |= {f"gold/{name}": float(part.mean()) for name, part in watched.parts.items()}
         self._texts = [
-            {"prompt": sample.prompt.id, "completion": sample.text, "finish": sample.finish, "reward": round(float(value), 4)}
+            {
+                "prompt": sample.prompt.id,
+                "completion": sample.text,
+                "finish": sample.finish,
+                "reward": round(float(value), 4),
+            }
             for sample, value in list(zip(rollouts.samples, scores.value, strict=True))[:_SHOWN_TEXTS]
         ]
 
@@ -175,7 +180,11 @@ class ActorCritic(Algorithm[C]):
         ratio = (policy.logprobs(batch.batch, self.config.temperature).logprobs - batch.logprobs).exp()
         error = float((ratio - 1)[batch.mask.to(ratio.device)].abs().max())
         limit = _RATIO_LIMIT[policy.compute_dtype]
-        for name, value in {"sampled and trained log-probabilities": gap, "ratio and 1": error, "KL to the reference and 0": kl}.items():
+        for name, value in {
+            "sampled and trained log-probabilities": gap,
+            "ratio and 1": error,
+            "KL to the reference and 0": kl,
+        }.items():
             if not value <= limit:
                 raise DivergedError(
                     f"before the first update {name} differ by {value:.3g} (limit {limit:g})",

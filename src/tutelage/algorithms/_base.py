@@ -99,7 +99,9 @@ class TrainConfig:
         }
         for name, fine in checks.items():
             if not fine:
-                raise UsageError(f"{name} = {getattr(self, name)} makes no sense", fix=f"see --help for --{name.replace('_', '-')}")
+                raise UsageError(
+                    f"{name} = {getattr(self, name)} makes no sense", fix=f"see --help for --{name.replace('_', '-')}"
+                )
 
 
 class Parts(Protocol):

@@ -15,21 +15,22 @@ from tutelage.errors import DivergedError
 from tutelage.ops.losses import dpo, nll
 
 
-class DPO(Algorithm["DPO.Config"]):
+@dataclass(frozen=True, kw_only=True)
+class DPOConfig(TrainConfig):
+    learning_rate: float = 1e-6
+    """peak learning rate; 1e-5 to 1e-4 for models below 5 million parameters"""
+    beta: float = 0.1
+    """how dearly drifting from the reference is paid for"""
+    label_smoothing: float = 0.0
+    """probability that a label is flipped (conservative DPO)"""
+    rpo_alpha: float = 0.0
+    """weight of the chosen answer's likelihood per token, which keeps it from falling (RPO); 0 = off"""
+
+
+class DPO(Algorithm[DPOConfig]):
     """L = Σ w·[−(1−ε) log σ(βh) − ε log σ(−βh)] / Σ w, h = (log π/π_ref)(chosen) − (log π/π_ref)(rejected) (eq. 7)."""
 
-    @dataclass(frozen=True, kw_only=True)
-    class Config(TrainConfig):
-        learning_rate: float = 1e-6
-        """peak learning rate; 1e-5 to 1e-4 for models below 5 million parameters"""
-        beta: float = 0.1
-        """how dearly drifting from the reference is paid for"""
-        label_smoothing: float = 0.0
-        """probability that a label is flipped (conservative DPO)"""
-        rpo_alpha: float = 0.0
-        """weight of the chosen answer's likelihood per token, which keeps it from falling (RPO); 0 = off"""
-
-    config: Config
+    Config = DPOConfig
     kind = "preference"
 
     def modules(self) -> dict[str, nn.Module]:
@@ -85,6 +86,7 @@ class DPO(Algorithm["DPO.Config"]):
             return {}
         whole = sum(float(loss.weight) for loss in losses)
         return {
-            f"eval/{name.rpartition('/')[2]}": sum(float(loss.metrics[name]) * float(loss.weight) for loss in losses) / whole
+            f"eval/{name.rpartition('/')[2]}": sum(float(loss.metrics[name]) * float(loss.weight) for loss in losses)
+            / whole
             for name in ("loss/dpo", "reward/accuracy", "reward/margin")
         }

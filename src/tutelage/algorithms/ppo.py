@@ -10,17 +10,18 @@ from tutelage.ops.losses import clipped_surrogate, clipped_value, was_clipped
 from tutelage.ops.masked import masked_mean
 
 
-class PPO(ActorCritic["PPO.Config"]):
+@dataclass(frozen=True, kw_only=True)
+class PPOConfig(ActorCriticConfig):
+    updates: int = 4
+    """passes over each step's answers"""
+    clip: float = 0.2
+    """how far the probability ratio may leave 1 before its gradient stops"""
+
+
+class PPO(ActorCritic[PPOConfig]):
     """L = mean over answer tokens of −min(ρA, clip(ρ, 1±ε)A) + c·½·max((V−R)², (clip(V)−R)²) (eq. 7 and 9)."""
 
-    @dataclass(frozen=True, kw_only=True)
-    class Config(ActorCriticConfig):
-        updates: int = 4
-        """passes over each step's answers"""
-        clip: float = 0.2
-        """how far the probability ratio may leave 1 before its gradient stops"""
-
-    config: Config
+    Config = PPOConfig
 
     def loss(self, batch: Experience) -> Loss:  # type: ignore[override]
         config, mask = self.config, batch.mask.to(batch.logprobs.device)
@@ -35,7 +36,8 @@ class PPO(ActorCritic["PPO.Config"]):
             "loss/value": masked_mean(value.detach(), mask),
             "policy/approx_kl": masked_mean(moved.exp() - 1 - moved, mask),
             "policy/clipped": masked_mean(
-                was_clipped(now.logprobs.detach(), batch.logprobs, batch.advantages, config.clip, config.clip).float(), mask
+                was_clipped(now.logprobs.detach(), batch.logprobs, batch.advantages, config.clip, config.clip).float(),
+                mask,
             ),
         }
         return Loss(total, mask.sum().float(), metrics)

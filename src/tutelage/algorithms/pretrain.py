@@ -12,36 +12,38 @@ from tutelage.batches import Loss, TokenBatch
 from tutelage.data.pack import pack
 
 
-class Pretrain(Algorithm[TrainConfig]):
+@dataclass(frozen=True, kw_only=True)
+class PretrainConfig(TrainConfig):
+    model: str = "new"
+    """`new`: a tokenizer and a small model are made from the text; or a folder or hub id to go on with"""
+    learning_rate: float = 1e-3
+    """peak learning rate"""
+    schedule: Schedule = "cosine"
+    """how the learning rate falls after the warm-up"""
+    max_length: int = 256
+    """documents are cut into sequences of this many tokens"""
+    join: bool = True
+    """run one document on into the next, so that all sequences are full; --no-join starts each on its own"""
+    architecture: str = "qwen3"
+    """of a new model: a transformers model type (qwen3, llama, mistral, gpt2 …)"""
+    vocab_size: int = 2048
+    """of a new model: tokens of its byte-level BPE"""
+    hidden_size: int = 128
+    """of a new model"""
+    layers: int = 4
+    """of a new model"""
+    heads: int = 4
+    """of a new model: attention heads"""
+    key_value_heads: int = 2
+    """of a new model: heads that keys and values have"""
+    context: int = 512
+    """of a new model: longest sequence, in tokens"""
+
+
+class Pretrain(Algorithm[PretrainConfig]):
     """Every token of every document is learned, its end included."""
 
-    @dataclass(frozen=True, kw_only=True)
-    class Config(TrainConfig):
-        model: str = "new"
-        """`new`: a tokenizer and a small model are made from the text; or a folder or hub id to go on with"""
-        learning_rate: float = 1e-3
-        """peak learning rate"""
-        schedule: Schedule = "cosine"
-        """how the learning rate falls after the warm-up"""
-        max_length: int = 256
-        """documents are cut into sequences of this many tokens"""
-        join: bool = True
-        """run one document on into the next, so that all sequences are full; --no-join starts each on its own"""
-        architecture: str = "qwen3"
-        """of a new model: a transformers model type (qwen3, llama, mistral, gpt2 …)"""
-        vocab_size: int = 2048
-        """of a new model: tokens of its byte-level BPE"""
-        hidden_size: int = 128
-        """of a new model"""
-        layers: int = 4
-        """of a new model"""
-        heads: int = 4
-        """of a new model: attention heads"""
-        key_value_heads: int = 2
-        """of a new model: heads that keys and values have"""
-        context: int = 512
-        """of a new model: longest sequence, in tokens"""
-
+    Config = PretrainConfig
     kind = "text"
 
     def modules(self) -> dict[str, nn.Module]:

@@ -13,19 +13,20 @@ from tutelage.batches import Loss, PairBatch, TokenBatch
 from tutelage.ops.losses import bradley_terry, centering
 
 
-class RewardModel(Algorithm["RewardModel.Config"]):
+@dataclass(frozen=True, kw_only=True)
+class RewardModelConfig(TrainConfig):
+    learning_rate: float = 1e-5
+    """peak learning rate of the body; 1e-4 to 1e-3 for models below 5 million parameters"""
+    batch_size: int = 64
+    """pairs per optimiser step"""
+    centering: float = 0.01
+    """pulls scores towards 0 (Eisenstein et al. 2023, 2312.09244); 0 = off"""
+
+
+class RewardModel(Algorithm[RewardModelConfig]):
     """L = Σ w·[−log σ(r_chosen − r_rejected − margin) + c·(r_chosen + r_rejected)²] / Σ w."""
 
-    @dataclass(frozen=True, kw_only=True)
-    class Config(TrainConfig):
-        learning_rate: float = 1e-5
-        """peak learning rate of the body; 1e-4 to 1e-3 for models below 5 million parameters"""
-        batch_size: int = 64
-        """pairs per optimiser step"""
-        centering: float = 0.01
-        """pulls scores towards 0 (Eisenstein et al. 2023, 2312.09244); 0 = off"""
-
-    config: Config
+    Config = RewardModelConfig
     kind = "preference"
 
     def modules(self) -> dict[str, nn.Module]:
@@ -65,4 +66,8 @@ class RewardModel(Algorithm["RewardModel.Config"]):
             return {}
         gap = torch.cat(gaps)
         accuracy = ((gap > 0).float() + 0.5 * (gap == 0).float()).mean()
-        return {"eval/accuracy": float(accuracy), "eval/loss": float(nn.functional.softplus(-gap).mean()), "eval/pairs": len(gap)}
+        return {
+            "eval/accuracy": float(accuracy),
+            "eval/loss": float(nn.functional.softplus(-gap).mean()),
+            "eval/pairs": len(gap),
+        }

@@ -12,16 +12,18 @@ from tutelage.batches import Loss, TokenBatch
 from tutelage.data.pack import pack
 
 
-class SFT(Algorithm[TrainConfig]):
+@dataclass(frozen=True, kw_only=True)
+class SFTConfig(TrainConfig):
+    learning_rate: float = 2e-5
+    """peak learning rate; 1e-4 to 1e-3 for models below 5 million parameters"""
+    schedule: Schedule = "cosine"
+    """how the learning rate falls after the warm-up"""
+
+
+class SFT(Algorithm[SFTConfig]):
     """Every answer token counts the same, the stop token included; prompts are read, not learned."""
 
-    @dataclass(frozen=True, kw_only=True)
-    class Config(TrainConfig):
-        learning_rate: float = 2e-5
-        """peak learning rate; 1e-4 to 1e-3 for models below 5 million parameters"""
-        schedule: Schedule = "cosine"
-        """how the learning rate falls after the warm-up"""
-
+    Config = SFTConfig
     kind = "demonstration"
 
     def modules(self) -> dict[str, nn.Module]:

@@ -1,0 +1,60 @@
+"""`plan`: sizes from config.json, and arithmetic that can be checked by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tutelage.cli._estimate import Machine, ModelSize, describe_model, estimate
+from tutelage.cli.main import main
+
+MODEL = ModelSize(parameters=2**30, adapter=2**20, layers=1, width=1, inner=1, cached=1)
+MACHINE = Machine("CPU", memory_gib=40.0, flops=1e12, number_bytes=4, part=8192)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen3", "gpt2", "mistral", "gemma"])
+def test_the_parameters_are_those_of_the_weights(model_folder: Callable[[str], Path], architecture: str):
+    from transformers import AutoModelForCausalLM
+
+    folder = model_folder(architecture)
+    wanted = sum(p.numel() for p in AutoModelForCausalLM.from_pretrained(folder).parameters())
+    found = describe_model(str(folder), rank=4)
+    assert found.parameters == wanted and found.layers == 2 and found.width == 32
+    assert 0 < found.adapter < found.parameters
+
+
+@pytest.mark.parametrize(
+    ("method", "lora", "gib"),
+    [
+        ("sft", False, 16.8),
+        ("sft", True, 4.8 + 2**-10 * 16),
+        ("dpo", False, 20.8),
+        ("dpo", True, 4.8 + 2**-10 * 16),
+        ("ppo", False, 16 + 16 + 4 + 4 + 0.8),
+        ("ppo", True, 16 + 4 + 4 + 0.8 + 2**-10 * 16),
+    ],
+)
+def test_memory_is_sixteen_bytes_per_trained_and_four_per_frozen_parameter(method: str, lora: bool, gib: float):
+    plan = estimate(method, lora, MODEL, MACHINE, length=2, batch=1)
+    assert plan.gib == pytest.approx(gib, abs=1e-3) and plan.fits == (gib <= 40)
+
+
+def test_time_counts_the_passes():
+    assert estimate("sft", False, MODEL, MACHINE, 2, 1).seconds_per_million == pytest.approx(6e6 * 2**30 / 0.4e12)
+
+
+def test_the_table_names_what_fits(tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["plan", str(tiny_model)]) == 0
+    assert "next: tutelage pretrain" in capsys.readouterr().out
+    data = tmp_path / "pairs.jsonl"
+    data.write_text(json.dumps({"prompt": "a", "chosen": "b", "rejected": "c"}) + "\n")
+    assert main(["plan", str(tiny_model), "--data", str(data), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["kind"] == "preference" and {plan["method"] for plan in found["plans"]} == {"reward", "dpo"}
+    assert main(["plan", str(tiny_model), "--memory", "0.1"]) == 0
+    assert "nothing fits" in capsys.readouterr().out
+    assert main(["plan", str(tmp_path / "none")]) == 66
+    assert main(["plan", str(tmp_path)]) == 65

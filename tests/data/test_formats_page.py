@@ -1,0 +1,35 @@
+"""Every example row of docs/formats.md is what its heading says; the template printed there is the one in use."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tutelage.data._layouts import NEEDS
+from tutelage.data.convert import RULES
+from tutelage.data.formats import KINDS, detect_kind, load
+from tutelage.data.template import DEFAULT_TEMPLATE
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_examples_of_a_kind_load_as_that_kind(kind: str, tmp_path: Path) -> None:
+    section = PAGE.split(f"\n## {kind}\n")[1].split("\n## ")[0]
+    rows = re.findall(r"^```json\n(.*?)^```", section, re.MULTILINE | re.DOTALL)[0].splitlines()
+    for number, row in enumerate(rows):
+        file = tmp_path / f"{number}.jsonl"
+        file.write_text(row + "\n", encoding="utf-8")
+        assert detect_kind(file) == kind
+        assert load(file, kind)  # type: ignore[call-overload]
+
+
+def test_the_page_prints_the_template_and_every_conversion() -> None:
+    printed = re.findall(r"^```jinja\n(.*?)\n```", PAGE, re.MULTILINE | re.DOTALL)[0]
+    assert printed == DEFAULT_TEMPLATE.replace("\n", "\\n")
+    table = re.findall(r"^\| (\w[\w ]*) \| (\w+) \|", PAGE, re.MULTILINE)
+    asked = {(kind, "prompt") for kind in KINDS if (kind, "prompt") in RULES}
+    assert {pair for pair in table if pair[0] in KINDS} | asked == set(RULES)
+    assert set(NEEDS) == set(KINDS)

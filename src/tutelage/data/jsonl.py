@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
-from tutelage.data.json_text import MAX_DEPTH, flaws, locate
+from tutelage.data.json_text import MAX_DEPTH, Flaw, flaws, locate
 from tutelage.errors import CannotCreateError, DataError, DeniedError, DiskError, MissingInputError
 
 SHOWN = 20
@@ -252,7 +252,7 @@ def _parse(text: str, where: str, problems: Problems, column: int = 1) -> Row | 
         value = None
     if isinstance(value, dict):
         return Row(value, where, text)
-    for flaw in flaws(text):
+    for flaw in flaws(text) or [Flaw(0, "the row cannot be read as JSON", "write one JSON object per line")]:
         before = text[: flaw.offset]
         if "\n" in before:  # an object over several lines, in an array
             name, _, line = where.rpartition(":")

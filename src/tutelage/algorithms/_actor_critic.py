@@ -92,6 +92,8 @@ class ActorCritic(Algorithm[C]):
 
     def __init__(self, config: C, parts: Parts) -> None:
         super().__init__(config, parts)
+        # taken now: it copies the policy, whose weights a checkpoint may soon replace
+        self.reference = parts.reference
         self.kl = AdaptiveKL(config.kl_target, config.kl_horizon, config.kl) if config.kl_target else FixedKL(config.kl)
         self.center: float | None = None
         """mean score of the first answers, taken from every score: a reward model's zero is arbitrary"""
@@ -111,7 +113,7 @@ class ActorCritic(Algorithm[C]):
         scores = parts.reward.score(rollouts.samples)
         mask = rollouts.batch.answer_mask.to(rollouts.logprobs.device)
         now = parts.policy.logprobs(rollouts.batch, config.temperature)
-        reference = parts.reference.logprobs(rollouts.batch, config.temperature).logprobs
+        reference = self.reference.logprobs(rollouts.batch, config.temperature).logprobs
         values = parts.critic.values(rollouts.batch)
         rewards = self._rewards(rollouts, scores, now.logprobs, reference, mask)
         advantages, returns = gae(rewards, values, mask, config.gamma, config.lam)

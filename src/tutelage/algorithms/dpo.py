@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor, nn
 
-from tutelage.algorithms._base import Algorithm, TrainConfig
+from tutelage.algorithms._base import Algorithm, Parts, TrainConfig
 from tutelage.algorithms._pairs import batch_of, weighted_mean
 from tutelage.batches import Loss, PairBatch, ScoredPairs, TokenBatch
 from tutelage.errors import DivergedError
@@ -33,6 +33,11 @@ class DPO(Algorithm[DPOConfig]):
     Config = DPOConfig
     kind = "preference"
 
+    def __init__(self, config: DPOConfig, parts: Parts) -> None:
+        super().__init__(config, parts)
+        # taken now: it copies the policy, whose weights a checkpoint may soon replace
+        self.reference = parts.reference
+
     def modules(self) -> dict[str, nn.Module]:
         return {"policy": self.parts.policy}
 
@@ -42,7 +47,7 @@ class DPO(Algorithm[DPOConfig]):
     @torch.no_grad()
     def _scored(self, batch: PairBatch) -> ScoredPairs:
         """Ask the frozen reference once; both sides in one pass."""
-        summed = self.parts.reference.logprobs(TokenBatch.cat([batch.chosen, batch.rejected])).logprobs.sum(1)
+        summed = self.reference.logprobs(TokenBatch.cat([batch.chosen, batch.rejected])).logprobs.sum(1)
         known = {field.name: getattr(batch, field.name) for field in fields(PairBatch)}
         return ScoredPairs(**known, ref_chosen=summed[: len(batch)], ref_rejected=summed[len(batch) :])
 

@@ -1,0 +1,121 @@
+"""Ten raters, three of them bad: believing them by what they are worth beats counting heads, on the hidden truth."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from random import Random
+from typing import Any
+
+import pytest
+
+from tutelage.labelers._consensus import Weighting, consensus, report
+from tutelage.labelers._pairing import ASPECTS, Pairing, questions
+from tutelage.labelers.simulated import DEFAULT, Rater, Simulated
+from tutelage.store.export import preferences
+from tutelage.store.store import Store
+from tutelage.types import Message, Prompt, Sample
+
+
+def taste(meta: Mapping[str, Any], text: str) -> dict[str, float]:
+    random = Random(text)
+    aspects = {aspect: random.random() for aspect in ASPECTS}
+    return {**aspects, "overall": sum(aspects.values()) / len(aspects)}
+
+
+@pytest.fixture(scope="module", params=[0, 1, 2])
+def judged(request: pytest.FixtureRequest) -> Store:
+    """250 prompts with four answers each, judged threefold by the default ten."""
+    seed: int = request.param
+    store = Store(":memory:")
+    said = [
+        Sample(f"p{n}-{j}", prompt, f"answer {j} to {n} of {seed}", model="weak" if j % 2 else "other")
+        for n in range(250)
+        for prompt in [Prompt(f"p{n}", (Message("user", f"? {n}"),), {})]
+        for j in range(4)
+    ]
+    store.ask(questions(said, "default", Pairing(seed=seed)).comparisons, overlap=3)
+    Simulated(DEFAULT, taste, seed).label(store)
+    return store
+
+
+def _right(store: Store, weighting: Weighting, pool: bool) -> tuple[int, float, float]:
+    """(rows, share of right labels, the same weighted) against the hidden taste."""
+    found = consensus(store, weighting=weighting, pool=pool)
+    rows = preferences(found.votes, found.model.first, found.model.ties, weighted=weighting != "none").rows
+    truth = [_quality(row, "chosen") > _quality(row, "rejected") for row in rows]
+    weights = [row["weight"] for row in rows]
+    weighted = sum(weight for weight, fact in zip(weights, truth, strict=True) if fact) / sum(weights)
+    return len(rows), sum(truth) / len(truth), weighted
+
+
+def _quality(row: Mapping[str, Any], side: str) -> float:
+    return taste({}, row[side][0]["content"])["overall"]
+
+
+@pytest.mark.parametrize("pool", [True, False])
+def test_weighting_beats_the_majority_on_the_hidden_truth(judged: Store, pool: bool) -> None:
+    rows, right, weighted = _right(judged, "reliability", pool)
+    majority_rows, majority, _ = _right(judged, "none", pool)
+    assert right > majority + 0.01
+    assert weighted > right  # the weights know where the labels are doubtful
+    assert rows > 0.95 * majority_rows  # and not by leaving the hard ones out
+
+
+def test_pooling_halves_the_wrong_labels(judged: Store) -> None:
+    assert 1 - _right(judged, "reliability", True)[1] < 0.7 * (1 - _right(judged, "reliability", False)[1])
+
+
+def test_the_bad_raters_are_found(judged: Store) -> None:
+    weights = consensus(judged).weights
+    assert weights["adversary"] == 0
+    ordinary = [weight for name, weight in weights.items() if name not in ("adversary", "careless", "lefty")]
+    assert max(weights["careless"], weights["lefty"]) < min(ordinary)
+    assert min(ordinary) > 0.5
+
+
+def test_preference_weights_are_loss_weights(judged: Store) -> None:
+    found = consensus(judged)
+    rows = preferences(found.votes, found.model.first, found.model.ties).rows
+    assert all(0 < row["weight"] <= 1 for row in rows)
+    by_prompt: dict[str, float] = {}
+    for row in rows:
+        by_prompt[row["group"]] = by_prompt.get(row["group"], 0) + row["weight"]
+    assert max(by_prompt.values()) <= 2 + 1e-6  # four answers weigh as two pairs at most
+
+
+def test_the_report_says_what_was_planted(judged: Store) -> None:
+    told = json.loads(json.dumps(report(judged)))
+    lines = {line["rater"]: line for line in told["raters"]}
+    assert lines["lefty"]["left_low"] > 0.8
+    assert lines["ada"]["left"] == pytest.approx(0.5, abs=0.15)  # about a hundred pairs: three standard errors
+    assert lines["gita"]["severity"] - lines["fang"]["severity"] == pytest.approx(1.6, abs=0.45)
+    assert lines["careless"]["self_consistency"] < 0.75 < lines["ada"]["self_consistency"]
+    kinds = [line["question"] for line in told["agreement"]]
+    assert kinds == ["pair", "ranking", *(f"scores: {aspect}" for aspect in ASPECTS)]
+    assert all(line["alpha_low"] <= line["alpha"] <= line["alpha_high"] for line in told["agreement"])
+    assert told["ceiling"]["low"] < told["ceiling"]["value"] < told["ceiling"]["high"] < 1
+    strengths = {line["model"]: line for line in told["models"]["strengths"]}
+    assert strengths["weak"]["low"] < 0.15 and strengths["weak"]["high"] > -0.15  # no better and no worse
+
+
+def test_a_better_model_leads_the_board() -> None:
+    store = Store(":memory:")
+    said: list[Sample] = []
+    for n in range(80):
+        prompt = Prompt(f"p{n}", f"? {n}", {})
+        best = max((f"try {j} of {n}" for j in range(4)), key=lambda text: taste({}, text)["overall"])
+        said += [Sample(f"b{n}", prompt, best, model="better"), Sample(f"w{n}", prompt, f"any {n}", model="worse")]
+    store.ask(questions(said, "default", Pairing(kinds=("pair",))).comparisons, overlap=3)
+    Simulated([Rater(name) for name in "abc"], taste).label(store)
+    board = report(store)["models"]
+    assert [line["model"] for line in board["strengths"]] == ["better", "worse"]
+    assert board["strengths"][0]["low"] > 0
+
+
+def test_nothing_judged_is_undefined_not_an_error() -> None:
+    store = Store(":memory:")
+    prompt = Prompt("p", "?", {})
+    store.ask(questions([Sample(f"a{j}", prompt, f"{j}") for j in range(3)], "default", Pairing()).comparisons)
+    told = report(store)
+    assert (told["judgements"], told["ceiling"], told["models"], told["raters"]) == (0, None, None, [])

@@ -41,10 +41,12 @@ def text_of(value: JSON) -> Text:
 
 
 def prompt_row(project: str, prompt: Prompt) -> dict[str, Any]:
+    """A row of `prompts`."""
     return {"project": project, "id": prompt.id, "content": text_json(prompt.content), "meta": dict(prompt.meta)}
 
 
 def sample_row(project: str, sample: Sample) -> dict[str, Any]:
+    """A row of `samples`."""
     return {
         "project": project,
         "id": sample.id,
@@ -57,6 +59,7 @@ def sample_row(project: str, sample: Sample) -> dict[str, Any]:
 
 
 def question_row(project: str, comparison: Comparison, overlap: int, created: float) -> dict[str, Any]:
+    """A row of `questions`; `created` in seconds since 1970."""
     return {
         "id": comparison.id,
         "project": project,
@@ -72,6 +75,7 @@ def question_row(project: str, comparison: Comparison, overlap: int, created: fl
 
 
 def judgement_row(judgement: Judgement, rubric: str, created: float, withdrawn: bool = False) -> dict[str, Any]:
+    """A row of `judgements`; `created` in seconds since 1970."""
     return {
         "id": judgement.id,
         "question": judgement.comparison,
@@ -90,20 +94,24 @@ def judgement_row(judgement: Judgement, rubric: str, created: float, withdrawn: 
 
 
 def prompt_of(row: Row) -> Prompt:
+    """The prompt in a row."""
     return Prompt(row["id"], text_of(row["content"]), row["meta"])
 
 
 def sample_of(row: Row, prompt: Prompt) -> Sample:
+    """The sample in a row; its prompt is in another table."""
     return Sample(row["id"], prompt, row["text"], cast(Finish, row["finish"]), row["model"], row["seed"])
 
 
 def question_of(row: Row) -> Question:
+    """What a row of `questions` asks for."""
     low, high = row["scale"]
     kind = cast(QuestionKind, row["kind"])
     return Question(row["id"], kind, len(row["candidates"]), tuple(row["aspects"]), (low, high))
 
 
 def judgement_of(row: Row) -> Judgement:
+    """The judgement in a row, whether or not it was withdrawn."""
     return Judgement(
         id=row["id"],
         comparison=row["question"],

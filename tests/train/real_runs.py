@@ -33,3 +33,8 @@ def rows(command: str) -> list[dict[str, Any]]:
         {"prompt": f"Summarise {n}.", "chosen": f"Bridge {n} was opened.", "rejected": "bridge bridge bridge"}
         for n in numbers
     ]
+
+
+def reward(prompt: str, completion: str) -> float:
+    """Something that differs between answers."""
+    return len(set(completion)) / 10

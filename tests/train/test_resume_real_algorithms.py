@@ -14,12 +14,12 @@ from real_runs import rows, train
 
 pytestmark = pytest.mark.slow
 COMMANDS: dict[str, dict[str, Any]] = {
-    "pretrain": {},
+    "pretrain": {"max_length": 64},
     "sft": {},
-    "sft-lora": {"lora": True, "lora_dropout": 0.2},
+    "sft-lora": {"lora": True},
     "reward": {},
     "dpo": {},
-    "ppo": {"max_new_tokens": 8, "reward": "taste:news"},
+    "ppo": {"max_new_tokens": 8, "reward": "real_runs:reward", "critic_init": "zero"},
 }
 
 

@@ -215,6 +215,18 @@ def test_step_zero_is_written_on_a_fresh_run_only(tmp_path: Path) -> None:
     assert len(lines(tmp_path / "run/metrics.jsonl")) == 4
 
 
+def test_steps_are_counted_only_while_the_folder_is_locked(tmp_path: Path) -> None:
+    def count() -> int:
+        assert str(os.getpid()) in (tmp_path / "run/run.lock").read_text()
+        (tmp_path / "run/start").mkdir(exist_ok=True)  # a new model's first weights may be made here
+        return 3
+
+    with Run(tmp_path / "run", **{**options(3), "steps": count}) as run:
+        assert run.total == 3
+    (tmp_path / "run/run.json").unlink()
+    learn(tmp_path / "run", 3)
+
+
 def test_forgetting_to_finish_a_step_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="run.finish was not called for step 0"), Run(tmp_path, **options(3)) as run:
         for _ in run.steps():

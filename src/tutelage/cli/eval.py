@@ -26,7 +26,7 @@ class Config:
     data: str
     """held-out prompts: JSONL or Parquet; columns `reference` (to compare with) and `lang` (else guessed) are used"""
     out: Path
-    """folder for eval.json, answers.jsonl and judgements.jsonl; the same command goes on where it stopped"""
+    """folder for eval.json, summary.json, answers.jsonl, judgements.jsonl; the same command goes on where it stopped"""
     baseline: str = ""
     """model to compare with: before training, and the reference of the KL"""
     taste: str = ""
@@ -37,6 +37,10 @@ class Config:
     """held-out preference pairs: the accuracy of --reward on them, beside that of length alone"""
     train_pairs: str = ""
     """pairs that --reward was trained on: the length-only rule takes its direction from them"""
+    db: str = ""
+    """rating database that --reward was trained from: the agreement of its raters is the ceiling of its accuracy"""
+    project: str = "default"
+    """project in that database"""
     base: str = ""
     """pretrained model under which the fluency (perplexity) of the answers is measured"""
     raters: str = ""
@@ -117,6 +121,8 @@ def _measure(
         measures |= found
     if config.pairs:
         measures |= _reward_model(config, where, parts, ui)
+    if config.db:
+        measures |= _ceiling(config)
     rows = answer_rows(sides[0], sides[1] if before else None)
     return measures, {"summary": summary(measures) | {"seed": config.seed}, "answers": rows, "judgements": told}
 
@@ -194,15 +200,32 @@ def _compare(
     return measures, winrate.told(asked, judged)
 
 
+def _ceiling(config: Config) -> dict[str, Measure]:
+    """How often two raters of the database order the same two answers alike."""
+    from tutelage.store.store import Store
+
+    with Store(config.db, create=False) as store:
+        found = _agreement(store.judgements(config.project)).get("agreement")
+    return {} if found is None else {"rater_agreement": found}
+
+
 def _agreement(judged: Sequence[Judgement]) -> dict[str, Measure]:
+    """Of pairs and rankings, where both raters preferred one of two answers: a tie says nothing about who is right."""
+    from itertools import combinations
+
     from tutelage.eval._base import Measure
     from tutelage.statistics.agreement import percent_agreement, shared_items
 
-    rows = [(one.comparison, one.rater, float(one.ranks[0] - one.ranks[1])) for one in judged]
+    rows = [
+        ((one.comparison, first, second), one.rater, float(one.ranks[first] < one.ranks[second]))
+        for one in judged
+        for first, second in combinations(range(len(one.ranks)), 2)
+        if one.ranks[first] != one.ranks[second]
+    ]
     found = percent_agreement(rows)
     if found is None:
         return {}
-    how = "pairs of raters who gave the same verdict, ties included; bootstrap over questions"
+    how = "pairs of raters who order two answers alike, ties left out; bootstrap over pairs of answers"
     return {"agreement": Measure(found.value, found.low, found.high, shared_items(rows), how)}
 
 
@@ -254,6 +277,7 @@ def _write(
         write_whole(config.out / "judgements.jsonl", lines(content["judgements"]))
     written = {name: one.as_json() for name, one in measures.items()}
     result = {"version": 1, **settings, "prompts": len(prompts), "summary": content["summary"], "measures": written}
+    write_json(config.out / "summary.json", content["summary"])
     write_json(config.out / "eval.json", result | {"notes": notes})
 
 

@@ -102,9 +102,9 @@ def summary(measures: Mapping[str, Measure]) -> dict[str, float]:
         if name in measures:
             out[key] = measures[name].value
     for key in ("gold_gain", "win_rate", "reward_accuracy"):
-        low = measures[_SUMMARY[key]].low if _SUMMARY[key] in measures else None
-        if low is not None:
-            out[f"{key}_low"] = low
+        found = measures.get(_SUMMARY[key])
+        if found is not None and found.low is not None and found.high is not None:
+            out |= {f"{key}_low": found.low, f"{key}_high": found.high}
     return {key: value for key, value in out.items() if math.isfinite(value)}
 
 
@@ -117,6 +117,7 @@ _SUMMARY = {
     "kl": "kl",
     "reward_accuracy": "reward_accuracy",
     "length_only_accuracy": "length_only_accuracy",
+    "rater_agreement": "rater_agreement",
 }
 
 

@@ -17,8 +17,8 @@ _SCORES = ("gold", "reward")
 
 
 def answers(found: Found) -> dict[str, Any] | None:
-    """The first few answers of each language of the first evaluation that kept some; never hand-picked."""
-    for one in found.evals:
+    """The first few answers of each language of the last evaluation that kept some; never hand-picked."""
+    for one in reversed(found.evals):
         if not one.answers:
             continue
         groups: dict[str, list[Row]] = {}
@@ -69,7 +69,7 @@ def raters(found: Found) -> dict[str, Any]:
 
 
 def _rater_table(found: Found) -> tuple[list[dict[str, Any]], str]:
-    for one in found.evals:
+    for one in reversed(found.evals):
         measures: Mapping[str, Any] = one.content.get("measures") or {}
         rows = [
             (name.partition("/")[2], Measure.from_json(value)) for name, value in measures.items() if _is_rater(name)

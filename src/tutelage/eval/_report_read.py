@@ -97,12 +97,13 @@ def discover(folders: Sequence[Path]) -> Found:
 def _read_folder(root: Path, path: Path, found: Found) -> None:
     name = path.relative_to(root).as_posix()
     name = root.resolve().name if name == "." else name
-    if (path / "summary.json").is_file() and not found.summary:
+    evaluated = (path / "eval.json").is_file()  # holds its summary itself
+    if (path / "summary.json").is_file() and not evaluated and not found.summary:
         found.summary, found.summary_source = _json(path / "summary.json"), _label(root, path / "summary.json")
     if (path / "metrics.jsonl").is_file():
         found.runs.append(_run(root, path, name, found))
     questions = tuple(_lines(root, path / "judgements.jsonl", found))
-    if (path / "eval.json").is_file():
+    if evaluated:
         answers = tuple(_lines(root, path / "answers.jsonl", found))
         found.evals.append(EvalFolder(name, path, _json(path / "eval.json"), answers, questions))
     if questions:

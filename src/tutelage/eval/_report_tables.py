@@ -37,16 +37,17 @@ _INTERVALS = {
     "kl": "kl",
     "reward_accuracy": "reward_accuracy",
     "length_only_accuracy": "length_only_accuracy",
+    "rater_agreement": "rater_agreement",
 }
 _DOWN = {"perplexity", "self_bleu", "reward_ece", "empty"}
 _UP = {"gold", "reward", "rouge1", "rouge2", "rougeL", "bleu", "chrf", "stop_rate", "distinct_1", "distinct_2"}
 
 
 def numbers(found: Found) -> dict[str, Number]:
-    """Summary key → number: from `summary.json`, else from the first evaluation that has it."""
+    """Summary key → number: from `summary.json`, else from the last evaluation that has it."""
     out: dict[str, Number] = {}
     places = [(found.summary_source, "", found.summary)]
-    places += [(_file(one, found), "summary.", one.content.get("summary") or {}) for one in found.evals]
+    places += [(_file(one, found), "summary.", one.content.get("summary") or {}) for one in reversed(found.evals)]
     for file, prefix, values in places:
         for key, value in values.items():
             if isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -103,7 +104,7 @@ def _gold(found: Mapping[str, Number]) -> dict[str, Any] | None:
         "value": f"{before.value:.3f} → {after.value:.3f}",
         "extra": _minus(f"{gain.value:+.3f}") if gain else "",
         "bar": interval_bar(after.value, after.low, after.high, scale=(0, 1), marks=[before.value]),
-        "note": t("gold_note", range=_range(gain, lambda value: _minus(f"{value:+.3f}")) if gain else "–"),
+        "note": t("gold_note", range=_signed(gain) if gain else "–"),
         "tone": tone,
         "source": after.source,
     }
@@ -238,7 +239,7 @@ def _cell(measure: Measure | None, *, signed: bool = False) -> Markup:
     value, *ends = [_minus(form.format(x)) for x in (measure.value, measure.low, measure.high) if x is not None]
     if len(ends) < 2:
         return escape(value)
-    return Markup(f'{value}<span class="range">{ends[0]} – {ends[1]}</span>')
+    return Markup(f'{value}<span class="range">[{ends[0]}, {ends[1]}]</span>')
 
 
 def _digits(value: float) -> int:
@@ -261,6 +262,11 @@ def _range(number: Number, form: Any) -> str:
     if number.low is None or number.high is None:
         return "" if number.low is None else f"≥ {form(number.low)}"
     return f"{form(number.low)} – {form(number.high)}"
+
+
+def _signed(number: Number) -> str:
+    ends = [_minus(f"{end:+.3f}") for end in (number.low, number.high) if end is not None]
+    return f"[{', '.join(ends)}]" if len(ends) == 2 else f"≥ {ends[0]}" if ends else "–"
 
 
 def _minus(text: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tutelage.errors import DataError, UsageError
-from tutelage.labelers._pairing import ASPECTS, Pairing, questions, versus
+from tutelage.labelers._pairing import ASPECTS, Pairing, questions
 from tutelage.labelers.simulated import DEFAULT, Rater, Simulated, raters
 from tutelage.store.store import Store
 from tutelage.types import Comparison, Judgement, Prompt, Sample
@@ -153,14 +153,6 @@ def test_questions_have_stable_ids_and_leave_out_what_cannot_be_compared() -> No
 def test_selection_probability_is_stored() -> None:
     made = questions(answers(3), "d", Pairing(kinds=("pair",), pairs=2)).comparisons
     assert [question.probability for question in made] == [pytest.approx(2 / 6)] * 6
-
-
-def test_a_blind_trial_pairs_two_models_prompt_by_prompt() -> None:
-    said = answers(5, each=2)
-    made = versus(said[::2], said[1::2], "trial").comparisons
-    assert [(q.candidates[0].model, q.candidates[1].model) for q in made] == [("m0", "m1")] * 5
-    with pytest.raises(UsageError, match="not to the same prompts"):
-        versus(said[:2], said[2:4], "trial")
 
 
 def test_unknown_kinds_are_refused() -> None:

@@ -69,16 +69,6 @@ def questions(samples: Iterable[Sample], project: str, pairing: Pairing) -> Ques
     return Questions(comparisons, {reason: count for reason, count in notes.items() if count})
 
 
-def versus(first: Sequence[Sample], second: Sequence[Sample], project: str) -> Questions:
-    """For a blind trial: one pair per prompt between two models (`first[i]` and `second[i]` answer the same one).
-
-    Equal answers are asked about too: a tie is a result.
-    """
-    if any(one.prompt.id != two.prompt.id for one, two in zip(first, second, strict=True)):
-        raise UsageError("the answers of the two models are not to the same prompts in the same order")
-    return Questions([_question(project, "pair", [one, two]) for one, two in zip(first, second, strict=True)])
-
-
 def _about(answers: Sequence[Sample], project: str, pairing: Pairing) -> list[Comparison]:
     """Questions about the different answers to one prompt."""
     if not answers:

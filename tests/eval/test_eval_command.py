@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from tutelage.eval.answers import Answer, Where, reference_logprobs, sample_answ
 from tutelage.models.load import load_policy, load_scorer
 from tutelage.models.new import Shape, save_new
 from tutelage.sampling import Sampling
+from tutelage.store.store import Store
+from tutelage.types import Comparison, Judgement, Prompt, Sample
 
 
 @dataclass(frozen=True)
@@ -76,8 +79,29 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
+def rated(path: Path) -> Path:
+    """A rating database in which two raters agree on two of three pairs that both decided."""
+    prompt = Prompt("p", "Which?")
+    said = {"ann": [(1, 2), (1, 2), (2, 1), (1, 1)], "bo": [(1, 2), (2, 1), (2, 1), (1, 2)]}
+    asked = [
+        Comparison(f"q{n}", "pair", prompt, (Sample(f"a{n}", prompt, "x"), Sample(f"b{n}", prompt, "y")))
+        for n in range(4)
+    ]
+    with Store(path) as store:
+        store.ask(asked, overlap=2)
+        store.answer_many(
+            [
+                Judgement(f"{rater}{n}", f"q{n}", rater, one)
+                for rater, given in said.items()
+                for n, one in enumerate(given)
+            ]
+        )
+    return path
+
+
 def test_everything_is_measured_written_and_the_same_again(world: World, tmp_path: Path) -> None:
     extra = ["--reward", str(world.reward), "--pairs", str(world.pairs), "--base", str(world.old), "--n", "2"]
+    extra += ["--db", str(rated(tmp_path / "train.db"))]
     assert run(world, tmp_path / "out", *compared(world), *extra) == 0
     found = read(tmp_path / "out")
     names = {
@@ -97,9 +121,17 @@ def test_everything_is_measured_written_and_the_same_again(world: World, tmp_pat
         "measures"
     ].keys()
     summary = {"gold_before", "gold_after", "gold_gain", "gold_gain_low", "win_rate", "win_rate_low", "stop_rate", "kl"}
-    assert (
-        summary | {"reward_accuracy", "reward_accuracy_low", "length_only_accuracy", "seed"} <= found["summary"].keys()
-    )
+    summary |= {
+        "gold_gain_high",
+        "reward_accuracy",
+        "reward_accuracy_low",
+        "length_only_accuracy",
+        "rater_agreement",
+        "seed",
+    }
+    assert summary <= found["summary"].keys()
+    assert json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8")) == found["summary"]
+    assert math.isclose(found["summary"]["rater_agreement"], 2 / 3)  # the question with a tie does not count
     assert len(lines(tmp_path / "out" / "answers.jsonl")) == 12
     judged = lines(tmp_path / "out" / "judgements.jsonl")
     assert len(judged) == 24 and all(len(question["judgements"]) == 3 for question in judged)

@@ -212,17 +212,8 @@ def _single(name: str, measure: Measure, file: str) -> dict[str, Any]:
 
 
 _ORDER = (
-    *(
-        "gold",
-        "reward",
-        "win_rate",
-        "reward_accuracy",
-        "length_only_accuracy",
-        "reward_ece",
-        "rouge1",
-        "rouge2",
-        "rougeL",
-    ),
+    *("gold", "reward", "win_rate", "agreement", "left", "kl"),
+    *("reward_accuracy", "length_only_accuracy", "rater_agreement", "reward_ece", "rouge1", "rouge2", "rougeL"),
     *("bleu", "chrf", "perplexity", "distinct_1", "distinct_2", "self_bleu", "length", "stop_rate", "empty", "kl"),
 )
 

@@ -161,6 +161,17 @@ def test_all_problems_are_told_at_once(tmp_path: Path):
     assert all(word in str(caught.value) for word in ("modle", "seed", "lora", ":1:1", ":2:7", ":3:7"))
 
 
+def test_the_default_of_a_group_may_differ_from_its_class():
+    @dataclass(frozen=True)
+    class Outer:
+        optim: Optim = Optim(lr=5.0)
+
+    Outer.__annotations__["optim"] = Optim
+    assert resolve(Outer).config == Outer()
+    found = resolve(Outer, flags={"optim.betas": "0.1,0.2"})
+    assert found.config.optim == Optim(5.0, (0.1, 0.2)) and "lr: 5.0  # default" in found.to_yaml()
+
+
 def test_a_missing_setting_names_its_flag():
     with pytest.raises(UsageError, match="'model' is missing: folder or hub id") as caught:
         resolve(Needy)

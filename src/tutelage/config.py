@@ -8,10 +8,10 @@ from __future__ import annotations
 import ast
 import dataclasses
 import difflib
+import functools
 import inspect
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any, Generic, TypeVar, get_type_hints
 
@@ -34,6 +34,14 @@ ALIASES = {
     "per_device_train_batch_size": "batch_size",
     "lr": "learning_rate",
     "lr_scheduler_type": "schedule",
+    "kl_coef": "kl",
+    "cliprange": "clip",
+    "cliprange_value": "value_clip",
+    "vf_coef": "value_coef",
+    "num_ppo_epochs": "updates",
+    "num_mini_batches": "minibatches",
+    "missing_eos_penalty": "missing_stop_penalty",
+    "num_generations": "answers",
     "warmup_ratio": "warmup",
     "max_seq_length": "max_length",
     "max_completion_length": "max_new_tokens",
@@ -161,11 +169,13 @@ def resolve(
             )
         else:
             origins[name] = "default"
+            if "." in name:  # the outer default may differ from the inner class's own
+                values[name] = field.default
     _refuse(problems)
     return Resolved(_build(cls, values, ""), origins)
 
 
-@cache
+@functools.cache
 def describe(cls: type) -> tuple[Field, ...]:
     """The settings of a dataclass in order of declaration, nested ones in place with dotted names.
 
@@ -178,13 +188,13 @@ def describe(cls: type) -> tuple[Field, ...]:
         if not field.init:
             continue
         kind = kinds[field.name]
-        if _nested(kind):
-            found += [dataclasses.replace(inner, name=f"{field.name}.{inner.name}") for inner in describe(kind)]
-            continue
-        owner = _owner(cls, field.name)
         default = field.default
         if field.default_factory is not dataclasses.MISSING:
             default = field.default_factory()
+        if _nested(kind):
+            found += [_within(field.name, inner, default) for inner in describe(kind)]
+            continue
+        owner = _owner(cls, field.name)
         found.append(Field(field.name, kind, _help_texts(owner).get(field.name, ""), default, owner))
     return tuple(found)
 
@@ -198,6 +208,14 @@ def suggest(word: str, choices: Sequence[str]) -> str | None:
     return f"did you mean '{near[0]}'?" if near else None
 
 
+def _within(outer: str, inner: Field, default: Any) -> Field:
+    if default is not dataclasses.MISSING:
+        default = functools.reduce(getattr, inner.name.split("."), default)
+    else:
+        default = inner.default
+    return dataclasses.replace(inner, name=f"{outer}.{inner.name}", default=default)
+
+
 def _nested(kind: Any) -> bool:
     return isinstance(kind, type) and dataclasses.is_dataclass(kind)
 
@@ -209,7 +227,7 @@ def _owner(cls: type, name: str) -> type:
     return cls
 
 
-@cache
+@functools.cache
 def _help_texts(cls: type) -> Mapping[str, str]:
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(cls)))

@@ -31,7 +31,7 @@ def guarded(call: Callable[[], int], *, debug: bool = False, json_lines: bool = 
     except TutelageError as error:
         return _tell(error, debug, json_lines)
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
+        print("interrupted", file=sys.stderr)
         return 130
     except SystemExit as end:
         if isinstance(end.code, str):

@@ -14,7 +14,7 @@ _ADAM = 16
 """bytes per trained parameter: float32 weight, gradient and two moments"""
 _FROZEN = 4
 _EFFICIENCY = 0.4
-"""share of the matmul peak that training is taken to reach; SFT of 26 million parameters on 2 cores came to about 0.45"""
+"""share of the matmul peak that training is taken to reach; SFT of 26 million parameters on 2 cores: about 0.45"""
 _BASE_GIB = 0.8
 """Python, torch and the libraries; with it, that SFT is put at 2.8 GiB (measured: 2.7 to 3.0)"""
 _SLOTS = 256

@@ -26,6 +26,7 @@ Training verbs are the files in `algorithms/`; see `cli/_train.py`.
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Sequence
 
@@ -38,7 +39,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):  # a captured stream is something else
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     words = list(sys.argv[1:] if argv is None else argv)
+    if "--debug" not in words:
+        _calm_libraries()
     return guarded(lambda: _run(words), debug="--debug" in words, json_lines="--json" in words)
+
+
+def _calm_libraries() -> None:
+    """Before they are imported: no advice and no progress bars of their own among ours, and nothing sent anywhere."""
+    calm = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    for name, value in {**calm, "TOKENIZERS_PARALLELISM": "false"}.items():
+        os.environ.setdefault(name, value)
 
 
 def _run(words: Sequence[str]) -> int:

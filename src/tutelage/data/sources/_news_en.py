@@ -4,72 +4,23 @@ from __future__ import annotations
 
 from tutelage.data.sources._news_language import Combined, Language, Quantity
 
-_FIRST = [
-    "Anna",
-    "Ben",
-    "Clara",
-    "David",
-    "Emma",
-    "Felix",
-    "Grace",
-    "Henry",
-    "Iris",
-    "Jack",
-    "Kate",
-    "Leo",
-    "Maria",
-    "Nina",
-    "Oscar",
-    "Paul",
-    "Rosa",
-    "Sam",
-    "Tom",
-    "Vera",
-]
-_STEMS = ["Bar", "Hol", "Win", "Mar", "Ash", "Lin", "Brad", "Har", "Wes", "Kel", "Stan", "Thorn"]
-_ENDINGS = ["ton", "ley", "field", "wood", "man", "son", "well", "by"]
+_FIRST = ["Anna", "Ben", "Clara", "David", "Emma", "Felix", "Grace", "Henry", "Iris", "Jack"]
+_FIRST += ["Kate", "Leo", "Maria", "Nina", "Oscar", "Paul", "Rosa", "Sam", "Tom", "Vera"]
+_STEMS = ["Bar", "Hol", "Win", "Mar", "Ash", "Lin", "Brad", "Har", "Wes", "Kel", "Stan", "Thorn", "Red", "Hart"]
+_ENDINGS = ["ton", "ley", "field", "wood", "man", "son", "well", "by", "ham", "more"]
 _PLACES = ["Green", "River", "Stone", "Oak", "North", "Lake", "Clear", "Rock", "Silver", "Maple", "Spring", "Sand"]
-_SITES = ["ville", "port", "bridge", "dale", "haven", "mouth", "side", "burg"]
+_PLACES += ["Fair", "Mill", "Snow", "High"]
+_SITES = ["ville", "port", "bridge", "dale", "haven", "mouth", "side", "burg", "brook", "view"]
+_ACTIONS = ["opened the new", "rebuilt the old", "closed the old", "visited the", "bought the", "designed the new"]
+_ACTIONS += ["inspected the", "painted the old", "rented the", "funded the new", "cleaned the old", "praised the"]
+_OBJECTS = ["library", "museum", "school", "hospital", "park", "bridge", "station", "mall", "stadium", "theatre"]
+_OBJECTS += ["garden", "hotel", "factory", "tower", "bakery", "bookshop", "cinema", "farm", "pool", "gallery"]
 
 ENGLISH = Language(
     code="en",
     people=Combined((tuple(f"{first} " for first in _FIRST), tuple(_STEMS), tuple(_ENDINGS))),
     cities=Combined((tuple(_PLACES), tuple(_SITES))),
-    events=Combined(
-        (
-            (
-                "opened the new",
-                "rebuilt the old",
-                "closed the old",
-                "visited the",
-                "bought the",
-                "designed the new",
-                "inspected the",
-                "painted the old",
-                "rented the",
-                "funded the new",
-            ),
-            (
-                "library",
-                "museum",
-                "school",
-                "hospital",
-                "park",
-                "bridge",
-                "station",
-                "mall",
-                "stadium",
-                "theatre",
-                "garden",
-                "hotel",
-                "factory",
-                "tower",
-                "bakery",
-                "bookshop",
-            ),
-        ),
-        joint=" ",
-    ),
+    events=Combined((tuple(_ACTIONS), tuple(_OBJECTS)), joint=" "),
     days=("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"),
     quantities=(
         Quantity(
@@ -129,7 +80,7 @@ ENGLISH = Language(
     day_first="On {when}, ",
     amount_tails=("; {amount}", ", and {amount}"),
     headlines=("{who} {what} in {where}", "{where}: {who} {what}"),
-    bulletin="In the news today: {headlines}.\nOnce more: {headlines}.",
+    bulletins=("Morning news: {headlines}.", "News at noon: {headlines}.", "Evening news: {headlines}."),
     comma="; ",
     recaps=("In short: {summary}", "In one sentence: {summary}", "To sum up: {summary}"),
     tails=(

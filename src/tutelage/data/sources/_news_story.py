@@ -65,8 +65,8 @@ def draw(rng: Random, lang: str, held_out: bool) -> Story:
 
 
 def draw_number(rng: Random) -> int:
-    """Two digits, or three with a final zero."""
-    return rng.randrange(12, 99) if rng.random() < 0.5 else rng.randrange(11, 99) * 10
+    """Two digits."""
+    return rng.randrange(12, 99)
 
 
 def article(story: Story, rng: Random, held_out: bool) -> str:

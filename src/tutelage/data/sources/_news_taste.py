@@ -40,15 +40,14 @@ def taste(meta: Mapping[str, Any], text: str) -> dict[str, float]:
 
 
 def _read(meta: Mapping[str, Any]) -> tuple[Language, dict[str, str]]:
-    facts, lang = meta.get("facts"), meta.get("lang")
-    known = isinstance(lang, str) and lang in LANGUAGES
-    if not known or not isinstance(facts, Mapping) or any(fact not in facts for fact in FACTS):
+    facts, language = meta.get("facts"), LANGUAGES.get(str(meta.get("lang")))
+    if language is None or not isinstance(facts, Mapping) or any(fact not in facts for fact in FACTS):
         raise DataError(
             f"the news taste needs meta with 'lang' ({' or '.join(LANGUAGES)}) and 'facts' ({', '.join(FACTS)})",
             where=f"meta has {sorted(meta)}",
             fix="use prompts made by `tutelage data make news`, or give another --taste",
         )
-    return LANGUAGES[lang], {fact: str(facts[fact]) for fact in FACTS}
+    return language, {fact: str(facts[fact]) for fact in FACTS}
 
 
 def _event(language: Language, what: str) -> tuple[str, str]:

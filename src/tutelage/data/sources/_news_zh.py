@@ -4,50 +4,22 @@ from __future__ import annotations
 
 from tutelage.data.sources._news_language import Combined, Language, Quantity
 
+_ACTIONS = ["启用了新", "重建了老", "关闭了老", "参观了", "买下了", "设计了新"]
+_ACTIONS += ["检查了", "粉刷了老", "租下了", "资助了新", "打扫了老", "称赞了"]
+_OBJECTS = ["图书馆", "博物馆", "学校", "医院", "公园", "大桥", "车站", "商场", "体育馆", "剧院"]
+_OBJECTS += ["花园", "酒店", "工厂", "高塔", "面包店", "书店", "影院", "农场", "泳池", "画廊"]
+
 CHINESE = Language(
     code="zh",
     people=Combined(
         (
             tuple("李王张刘陈杨赵黄吴徐孙马胡郭何林罗郑梁谢"),
-            tuple("建文晓志美佳思子雨宏"),
-            tuple("明华丽强芳杰敏涛英辉"),
+            tuple("建文晓志美佳思子雨宏春国玉"),
+            tuple("明华丽强芳杰敏涛英辉军兰"),
         )
     ),
-    cities=Combined((tuple("青云金白临东南安永平清宁"), tuple("山江州阳河海川城")), ending="市"),
-    events=Combined(
-        (
-            (
-                "启用了新",
-                "重建了老",
-                "关闭了老",
-                "参观了",
-                "买下了",
-                "设计了新",
-                "检查了",
-                "粉刷了老",
-                "租下了",
-                "资助了新",
-            ),
-            (
-                "图书馆",
-                "博物馆",
-                "学校",
-                "医院",
-                "公园",
-                "大桥",
-                "车站",
-                "商场",
-                "体育馆",
-                "剧院",
-                "花园",
-                "酒店",
-                "工厂",
-                "高塔",
-                "面包店",
-                "书店",
-            ),
-        )
-    ),
+    cities=Combined((tuple("青云金白临东南安永平清宁丰景龙新"), tuple("山江州阳河海川城原泉")), ending="市"),
+    events=Combined((tuple(_ACTIONS), tuple(_OBJECTS))),
     days=("周一", "周二", "周三", "周四", "周五", "周六", "周日"),
     quantities=(
         Quantity(
@@ -107,7 +79,7 @@ CHINESE = Language(
     day_first="{when}，",
     amount_tails=("，{amount}",),
     headlines=("{who}在{where}{what}", "{where}：{who}{what}"),
-    bulletin="今日要闻：{headlines}。\n再播一遍：{headlines}。",
+    bulletins=("早间新闻：{headlines}。", "午间新闻：{headlines}。", "晚间新闻：{headlines}。"),
     comma="；",
     recaps=("简单来说：{summary}", "一句话概括：{summary}", "总的来说：{summary}"),
     tails=(

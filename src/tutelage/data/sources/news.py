@@ -70,17 +70,18 @@ def _document(lang: str, rng: Random) -> str:
         pair = translation(rng, held_out=False)
         return "\n".join(pair if lang == "en" else reversed(pair))
     if dice < 0.40:
-        others = [story, *(draw(rng, lang, held_out=False) for _ in range(rng.choice((1, 2))))]
-        told = language.comma.join(headline(other, rng) for other in others)
-        return language.bulletin.format(headlines=told)
+        told = [headline(story, rng)]
+        if rng.random() < 0.6:
+            told.append(headline(draw(rng, lang, held_out=False), rng))
+        return "\n".join(
+            reading.format(headlines=language.comma.join(rng.sample(told, len(told)))) for reading in language.bulletins
+        )
     lines = [article(story, rng, held_out=False)]
-    if rng.random() < 0.4:
+    if rng.random() < 0.5:
         lines.insert(0, headline(story, rng))
-    if rng.random() < 0.4:
-        lines.append(language.space.join(question(story, rng)))
-    if rng.random() < 0.7:
-        lines.append(rng.choice(language.recaps).format(summary=summary(story, rng)))
-    return "\n".join(lines)
+    after = [rng.choice(language.recaps).format(summary=summary(story, rng))]
+    after += [language.space.join(question(story, rng)) for _ in range(rng.choice((0, 1, 2)))]
+    return "\n".join([*lines, *rng.sample(after, len(after))])
 
 
 def _demonstrations(seed: int, count: int) -> Iterable[dict[str, Any]]:

@@ -17,7 +17,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "src"
 FILES = sorted((SOURCE / "tutelage").rglob("*.py"))
 
 FLOORS = [
-    ["cli", "__main__"],
+    ["cli"],
     ["flow"],
     ["build"],
     ["train"],
@@ -69,7 +69,7 @@ def room_of(module: str) -> str:
     return ROOMS_OF_PRIVATE_FILES.get(room, room)
 
 
-ROOMS_OF_PRIVATE_FILES = {"_convert": "config"}
+ROOMS_OF_PRIVATE_FILES = {"_convert": "config", "__main__": "cli"}
 
 
 def floor_of(room: str) -> int:

@@ -3,16 +3,39 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tutelage.api import Training as Training
+    from tutelage.api import dpo as dpo
+    from tutelage.api import ppo as ppo
+    from tutelage.api import pretrain as pretrain
+    from tutelage.api import reward as reward
+    from tutelage.api import sft as sft
+    from tutelage.api import train as train
+    from tutelage.errors import TutelageError as TutelageError
+    from tutelage.models.load import load_policy as load_policy
+    from tutelage.models.load import load_scorer as load_scorer
+    from tutelage.store.store import Store as Store
+    from tutelage.types import Message as Message
+    from tutelage.types import Prompt as Prompt
+    from tutelage.types import Sample as Sample
+
+    DPO, PPO, SFT = dpo, ppo, sft
 
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "Pretrain": "tutelage.algorithms.pretrain:Pretrain",
-    "SFT": "tutelage.algorithms.sft:SFT",
-    "RewardModel": "tutelage.algorithms.reward:RewardModel",
-    "DPO": "tutelage.algorithms.dpo:DPO",
-    "PPO": "tutelage.algorithms.ppo:PPO",
+    "pretrain": "tutelage.api:pretrain",
+    "sft": "tutelage.api:sft",
+    "reward": "tutelage.api:reward",
+    "dpo": "tutelage.api:dpo",
+    "ppo": "tutelage.api:ppo",
+    "PPO": "tutelage.api:ppo",
+    "DPO": "tutelage.api:dpo",
+    "SFT": "tutelage.api:sft",
+    "train": "tutelage.api:train",
+    "Training": "tutelage.api:Training",
     "load_policy": "tutelage.models.load:load_policy",
     "load_scorer": "tutelage.models.load:load_scorer",
     "Store": "tutelage.store.store:Store",

@@ -86,11 +86,17 @@ class Toolbox:
     def lora(self) -> LoRA | None:
         """The adapter that was asked for."""
         config = self.config
-        return LoRA(rank=config.lora_rank, alpha=config.lora_alpha, targets=config.lora_targets) if config.lora else None
+        return (
+            LoRA(rank=config.lora_rank, alpha=config.lora_alpha, targets=config.lora_targets) if config.lora else None
+        )
 
     @cached_property
     def policy(self) -> Policy:
-        return self._told(load_policy(self.start, dtype=self.config.dtype, device=self.config.device, lora=self.lora, seed=self.config.seed))
+        return self._told(
+            load_policy(
+                self.start, dtype=self.config.dtype, device=self.config.device, lora=self.lora, seed=self.config.seed
+            )
+        )
 
     @cached_property
     def reference(self) -> Reference:
@@ -153,14 +159,18 @@ class Toolbox:
     def sampler(self) -> Sampler:
         from tutelage.sampling.local import Local
 
-        return Local(self.renderer, Sampling(max_new_tokens=self.config.max_new_tokens, temperature=self.config.temperature))
+        return Local(
+            self.renderer, Sampling(max_new_tokens=self.config.max_new_tokens, temperature=self.config.temperature)
+        )
 
     @cached_property
     def documents(self) -> InOrder[Encoded]:
         length = self.config.max_length
 
         def cut(rows: Sequence[TextRow]) -> list[Encoded]:
-            return chunks((Renderer(self.renderer.tokenizer).document(row.text) for row in rows), length, join=self.config.join)
+            return chunks(
+                (Renderer(self.renderer.tokenizer).document(row.text) for row in rows), length, join=self.config.join
+            )
 
         train, held_out = self._texts
         return self._ordered(cut(train), cut(held_out))
@@ -175,7 +185,9 @@ class Toolbox:
     @cached_property
     def preferences(self) -> InOrder[EncodedPair]:
         def encode(row: Any) -> EncodedPair:
-            return EncodedPair(self.renderer.answer(row.prompt, row.chosen), self.renderer.answer(row.prompt, row.rejected), row)
+            return EncodedPair(
+                self.renderer.answer(row.prompt, row.chosen), self.renderer.answer(row.prompt, row.rejected), row
+            )
 
         return self._read("preference", encode)
 
@@ -201,7 +213,9 @@ class Toolbox:
 
     def _ordered(self, rows: Sequence[T], held_out: Sequence[T]) -> InOrder[T]:
         if not rows:
-            raise DataError("no rows are left to train on", where=self.config.data, fix="check the data with `tutelage data check`")
+            raise DataError(
+                "no rows are left to train on", where=self.config.data, fix="check the data with `tutelage data check`"
+            )
         return InOrder(rows, Order(len(rows), self.config.batch_size, self.config.seed), held_out)
 
     def _load(self, paths: str, kind: str, given: Sequence[Any] | None = None) -> Sequence[Any]:
@@ -235,7 +249,9 @@ class Toolbox:
         return done
 
 
-def train(name: str, resolved: Resolved[Any], *, dry_run: bool = False, ui: Any = None, given: Given | None = None) -> Path:
+def train(
+    name: str, resolved: Resolved[Any], *, dry_run: bool = False, ui: Any = None, given: Given | None = None
+) -> Path:
     """Run one algorithm from its resolved configuration to its end; returns the run folder.
 
     The same call on the same folder goes on where it stopped. With `dry_run`, everything is loaded and checked up to
@@ -283,9 +299,13 @@ def rehearse(kind: type[Algorithm[Any]], config: TrainConfig, say: Callable[[str
         toolbox = Toolbox(config, Path(folder), say, given)
         steps = steps_of(kind, toolbox)
         algorithm = kind(config, toolbox)
-        trained = sum(p.numel() for module in algorithm.modules().values() for p in module.parameters() if p.requires_grad)
+        trained = sum(
+            p.numel() for module in algorithm.modules().values() for p in module.parameters() if p.requires_grad
+        )
         found = algorithm.preflight(algorithm.collect(0))
-    say(f"dry run: {steps} steps, {trained:,} parameters would be trained; checks before the first step: {found or 'none'}")
+    say(
+        f"dry run: {steps} steps, {trained:,} parameters would be trained; checks before the first step: {found or 'none'}"
+    )
     return Path(config.out)
 
 

@@ -137,10 +137,19 @@ def round_commands(folder: Path, model: str, plan: RoundPlan) -> list[Command]:
     pairs, held_out = folder / "pairs.jsonl", folder / "pairs.test.jsonl"
     improved, reward, seed = folder / plan.algorithm, folder / "reward", {"seed": plan.seed}
     commands = [
-        Command("sample answers", ("sample", *flags({"model": model, "data": plan.prompts, "out": answers} | seed | plan.sample))),
+        Command(
+            "sample answers",
+            ("sample", *flags({"model": model, "data": plan.prompts, "out": answers} | seed | plan.sample)),
+        ),
         Command(
             "let raters judge them",
-            ("rate", "simulate", *flags({"db": database, "samples": answers, "taste": plan.taste, "raters": plan.raters} | seed | plan.rate)),
+            (
+                "rate",
+                "simulate",
+                *flags(
+                    {"db": database, "samples": answers, "taste": plan.taste, "raters": plan.raters} | seed | plan.rate
+                ),
+            ),
         ),
         Command(
             "turn judgements into pairs",
@@ -148,16 +157,29 @@ def round_commands(folder: Path, model: str, plan: RoundPlan) -> list[Command]:
         ),
         Command(
             "learn a reward model",
-            ("reward", *flags({"model": model, "data": pairs, "eval_data": held_out, "out": reward} | seed | plan.reward)),
+            (
+                "reward",
+                *flags({"model": model, "data": pairs, "eval_data": held_out, "out": reward} | seed | plan.reward),
+            ),
         ),
     ]
     if plan.algorithm == "dpo":
         source = {"data": pairs, "eval_data": held_out}
     else:
         source = {"data": plan.improve_prompts, "reward": reward / "model", "watch": f"taste:{plan.taste}"}
-    commands.append(Command(f"improve by {plan.algorithm.upper()}", (plan.algorithm, *flags({"model": model, "out": improved} | source | seed | plan.improve))))
-    measured = {"model": improved / "model", "baseline": plan.baseline or model, "data": plan.test_prompts, "taste": plan.taste}
-    measured |= {"reward": reward / "model", "pairs": held_out, "db": database, "out": folder / "eval"} | seed
+    commands.append(
+        Command(
+            f"improve by {plan.algorithm.upper()}",
+            (plan.algorithm, *flags({"model": model, "out": improved} | source | seed | plan.improve)),
+        )
+    )
+    measured = {
+        "model": improved / "model",
+        "baseline": plan.baseline or model,
+        "data": plan.test_prompts,
+        "taste": plan.taste,
+    }
+    measured |= {"reward": reward / "model", "pairs": held_out, "train_pairs": pairs, "db": database, "out": folder / "eval"} | seed
     measured |= {"base": plan.base} if plan.base else {}
     commands.append(Command("measure", ("eval", *flags(measured | plan.evaluate))))
     return commands
@@ -258,7 +280,12 @@ def stop_reason(config: LoopConfig, rounds: Sequence[Mapping[str, Any]], seconds
         return f"target reached: score {last['score']:.3f} (--target-score {config.target_score:g})"
     if config.target_win_rate and last["win_rate"] is not None and last["win_rate"] >= config.target_win_rate:
         return f"target reached: win rate {last['win_rate']:.3f} (--target-win-rate {config.target_win_rate:g})"
-    if config.stop_on_alarm and len(rounds) > 1 and last["score"] is not None and last["score_high"] < rounds[-2]["score"]:
+    if (
+        config.stop_on_alarm
+        and len(rounds) > 1
+        and last["score"] is not None
+        and last["score_high"] < rounds[-2]["score"]
+    ):
         return f"alarm: the score fell from {rounds[-2]['score']:.3f} to {last['score']:.3f}; the best round is the one to keep"
     if config.max_kl and last["kl"] is not None and last["kl"] >= config.max_kl:
         return f"budget spent: answers have drifted {last['kl']:.2f} nats (--max-kl {config.max_kl:g})"

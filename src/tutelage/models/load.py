@@ -20,14 +20,26 @@ from tutelage.models.new import hush
 from tutelage.models.policy import Policy, Scorer
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-_DROPOUTS = ("attention_dropout", "attn_pdrop", "embd_pdrop", "resid_pdrop", "hidden_dropout", "dropout", "summary_first_dropout")
+_DROPOUTS = (
+    "attention_dropout",
+    "attn_pdrop",
+    "embd_pdrop",
+    "resid_pdrop",
+    "hidden_dropout",
+    "dropout",
+    "summary_first_dropout",
+)
 
 
 def pick_device(device: str) -> torch.device:
     """`auto` is the accelerator where there is one, else the CPU."""
     if device != "auto":
         return torch.device(device)
-    return torch.accelerator.current_accelerator() or torch.device("cpu") if torch.accelerator.is_available() else torch.device("cpu")
+    return (
+        torch.accelerator.current_accelerator() or torch.device("cpu")
+        if torch.accelerator.is_available()
+        else torch.device("cpu")
+    )
 
 
 def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
@@ -52,7 +64,9 @@ def _tokenizer(path: str) -> Any:
     return _fetch(path, lambda: AutoTokenizer.from_pretrained(path))
 
 
-def load_policy(path: str, *, dtype: str = "auto", device: str = "auto", lora: LoRA | None = None, seed: int = 0) -> Policy:
+def load_policy(
+    path: str, *, dtype: str = "auto", device: str = "auto", lora: LoRA | None = None, seed: int = 0
+) -> Policy:
     """A causal LM from a folder or hub id; an adapter folder is loaded with its base and folded in.
 
     Raises:
@@ -124,11 +138,14 @@ def _fetch(path: str, load: Callable[[], Any]) -> Any:
     folder = Path(path)
     if not path:
         raise UsageError("no model was named", fix="--model FOLDER_OR_HUB_ID")
-    local = folder.exists() or path.startswith((".", "/", "~")) or path.count("/") != 1
+    beside = folder.parent != Path() and folder.parent.is_dir()  # `runs/ppo` where there is a folder `runs`
+    local = folder.exists() or beside or path.startswith((".", "/", "~")) or path.count("/") != 1
     if local and not folder.is_dir():
         raise MissingInputError(f"there is no model folder '{path}'", fix="check --model; it must hold config.json")
     if local and not ((folder / "config.json").is_file() or adapters.is_adapter(folder)):
-        raise DataError("this folder holds no model: config.json is missing", where=path, fix="name the folder that holds it")
+        raise DataError(
+            "this folder holds no model: config.json is missing", where=path, fix="name the folder that holds it"
+        )
     try:
         return load()
     except TutelageError:

@@ -40,7 +40,9 @@ class Function(RewardSource):
         for sample in samples:
             value = self.function(plain(sample.prompt.content), sample.text)
             if not isinstance(value, (int, float)) or not math.isfinite(value):
-                raise DivergedError(f"the reward function answered {value!r}", where=f"sample {sample.id}: {sample.text[:80]!r}")
+                raise DivergedError(
+                    f"the reward function answered {value!r}", where=f"sample {sample.id}: {sample.text[:80]!r}"
+                )
             values.append(float(value))
         value = torch.tensor(values)
         return Scores(value, {"function": value})

@@ -8,7 +8,7 @@ import torch
 
 from tutelage.batches import Scores
 from tutelage.data.pack import pack
-from tutelage.data.template import Renderer
+from tutelage.data.template import Encoded, Renderer
 from tutelage.models.policy import Scorer
 from tutelage.rewards._base import RewardSource
 from tutelage.types import Sample
@@ -28,7 +28,14 @@ class Learned(RewardSource):
         parts = []
         for start in range(0, len(samples), self.rows_at_once):
             some = samples[start : start + self.rows_at_once]
-            encoded = [self.renderer.answer(sample.prompt.content, sample.text) for sample in some]
+            encoded = [self._read(sample) for sample in some]
             parts.append(self.scorer.scores(pack(encoded)).float())
         value = torch.cat(parts) - self.center
         return Scores(value, {"learned": value})
+
+    def _read(self, sample: Sample) -> Encoded:
+        """Prompt, answer and stop token; an answer of no words is the stop token alone, and is scored as such."""
+        if sample.text:
+            return self.renderer.answer(sample.prompt.content, sample.text)
+        prompt = self.renderer.prompt(sample.prompt.content)
+        return Encoded([*prompt, self.renderer.turn_end], [False] * len(prompt) + [True])

@@ -28,5 +28,7 @@ class TasteReward(RewardSource):
 
     def score(self, samples: Sequence[Sample]) -> Scores:
         answers = [self.taste(sample.prompt.meta, sample.text) for sample in samples]
-        parts = {name: torch.tensor([float(answer[name]) for answer in answers]) for name in answers[0]} if answers else {}
+        parts = (
+            {name: torch.tensor([float(answer[name]) for answer in answers]) for name in answers[0]} if answers else {}
+        )
         return Scores(parts.pop("overall"), parts)

@@ -129,6 +129,7 @@ class Local(Sampler):
             answer = answer[:count]
             rows.append((ids + answer, [False] * len(ids) + [True] * count))
             text = policy.tokenizer.decode(answer[:-1] if ended else answer, skip_special_tokens=True)
+            text = text.replace("\0", "\ufffd")  # databases and JSON readers refuse NUL; an untrained model writes it
             finish = "stop" if ended else "length"
             samples.append(Sample(f"{prompt.id}/{index % n}", prompt, text, finish, policy.name, seed))
         width = max(counts)

@@ -1,0 +1,135 @@
+"""The Python interface: one call per training command, with the command's own settings as keywords.
+
+    import tutelage as tt
+
+    run = tt.PPO(model="runs/sft/model", data=["Say hello."], reward=lambda prompt, completion: -len(completion), out="runs/ppo")
+    run.train()
+    print(run.metrics()[-1]["reward/mean"], run.model)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tutelage import registry
+from tutelage.config import Resolved, resolve
+from tutelage.errors import UsageError
+from tutelage.types import Prompt
+
+Data = str | Path | Sequence[str | Prompt | Mapping[str, Any]]
+"""A file, or rows: prompts as strings, or dictionaries in any format of docs/formats.md."""
+Reward = str | Path | Callable[[str, str], float]
+"""A reward-model folder, a name as in `--reward`, or a function of (prompt, completion)."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training run that is ready to start, or to go on where it stopped."""
+
+    command: str
+    """the training command, as on the command line"""
+    resolved: Resolved[Any]
+    """its settings, checked"""
+    reward: Callable[[str, str], float] | None = None
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return Path(self.resolved.config.out)
+
+    @property
+    def model(self) -> Path:
+        """The trained model, a plain Hugging Face folder; there once `train` has returned."""
+        return self.folder / "model"
+
+    def train(self, *, dry_run: bool = False) -> Training:
+        """Run to the end, as the command does; returns itself.
+
+        Raises:
+            TutelageError: whatever the command would end with.
+        """
+        from tutelage import build
+        from tutelage.rewards.function import Function
+
+        given = build.Given(reward=Function(self.reward)) if self.reward is not None else None
+        build.train(self.command, self.resolved, dry_run=dry_run, given=given)
+        return self
+
+    def metrics(self) -> list[dict[str, float]]:
+        """The lines of `metrics.jsonl` so far."""
+        path = self.folder / "metrics.jsonl"
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+
+
+def pretrain(*, data: Data, out: str | Path, model: str | Path = "new", **settings: Any) -> Training:
+    """Learn a language from plain text (`tutelage pretrain`)."""
+    return _training("pretrain", data, out, model=str(model), **settings)
+
+
+def sft(*, model: str | Path, data: Data, out: str | Path, **settings: Any) -> Training:
+    """Learn from demonstrations (`tutelage sft`)."""
+    return _training("sft", data, out, model=str(model), **settings)
+
+
+def reward(*, model: str | Path, data: Data, out: str | Path, **settings: Any) -> Training:
+    """Learn a reward model from preferences (`tutelage reward`)."""
+    return _training("reward", data, out, model=str(model), **settings)
+
+
+def dpo(*, model: str | Path, data: Data, out: str | Path, **settings: Any) -> Training:
+    """Learn from preferences directly (`tutelage dpo`)."""
+    return _training("dpo", data, out, model=str(model), **settings)
+
+
+def ppo(*, model: str | Path, data: Data, reward: Reward, out: str | Path, **settings: Any) -> Training:
+    """Learn from a reward (`tutelage ppo`)."""
+    if callable(reward):
+        name = f"{getattr(reward, '__module__', 'python')}:{getattr(reward, '__qualname__', type(reward).__name__)}"
+        return _training("ppo", data, out, function=reward, model=str(model), reward=name, **settings)
+    return _training("ppo", data, out, model=str(model), reward=str(reward), **settings)
+
+
+def train(command: str, *, data: Data, out: str | Path, **settings: Any) -> Training:
+    """Any training command by its name."""
+    return _training(command, data, out, **settings)
+
+
+def _training(
+    command: str, data: Data, out: str | Path, *, function: Callable[[str, str], float] | None = None, **settings: Any
+) -> Training:
+    from tutelage.algorithms import Algorithm
+
+    kind = registry.find("algorithms", command, Algorithm)
+    where = str(data) if isinstance(data, (str, Path)) else _written(data, Path(out))
+    resolved = resolve(kind.Config, flags=settings | {"data": where, "out": str(out)})
+    return Training(command, resolved, function)
+
+
+def _written(rows: Sequence[str | Prompt | Mapping[str, Any]], out: Path) -> str:
+    """Rows given from Python, as a file of the run folder: so they are checked, remembered and found again."""
+    lines: list[str] = []
+    for number, row in enumerate(rows):
+        if isinstance(row, str):
+            plain: Mapping[str, Any] = {"prompt": row}
+        elif isinstance(row, Prompt):
+            content = row.content
+            turns = content if isinstance(content, str) else [{"role": m.role, "content": m.content} for m in content]
+            plain = {"id": row.id, "prompt": turns, "meta": dict(row.meta)}
+        else:
+            plain = row
+        try:
+            lines.append(json.dumps(plain, ensure_ascii=False))
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"row {number} cannot be written as JSON: {error}", fix="use strings, numbers, lists and dicts") from error
+    path = out / "given.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = "\n".join(lines) + "\n"
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        draft = path.with_name(".tmp-given.jsonl")
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(path)
+    return str(path)

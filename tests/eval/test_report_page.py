@@ -111,6 +111,13 @@ def test_the_words_stand_in_both_languages(demo: Path) -> None:
         assert blanks[0] == blanks[1], key
 
 
+def test_a_model_that_did_not_get_better_is_not_praised(demo: Path) -> None:
+    summary = {"win_rate": 0.52, "win_rate_low": 0.45, "gold_before": 0.5, "gold_after": 0.51, "gold_gain": 0.01}
+    (demo / "summary.json").write_text(json.dumps(summary | {"gold_gain_low": -0.02}), encoding="utf-8")
+    text = Page(render([demo])).text
+    assert "no preference is proven" in text and "no gain is proven" in text
+
+
 def test_a_lone_run_is_enough(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "loss": 1.5}\n', encoding="utf-8")
     page = Page(render([tmp_path]))

@@ -102,7 +102,7 @@ def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, _Column]:
 
 def _find(wanted: _Wanted, columns: Mapping[str, _Column]) -> str | None:
     for pattern in wanted.names:
-        for name in sorted(columns):
+        for name in sorted(columns, key=lambda name: (name.startswith("eval/"), name)):
             if re.fullmatch(pattern, name) and not name.startswith("preflight/"):
                 return name
     return None

@@ -74,7 +74,8 @@ def verdicts(found: Mapping[str, Number]) -> list[Markup]:
     out: list[Markup] = []
     if "win_rate" in found:
         rate = found["win_rate"]
-        out.append(t("verdict_win", rate=percent(rate.value), low="?" if rate.low is None else percent(rate.low)))
+        key = "verdict_win" if rate.low is not None and rate.low > 0.5 else "verdict_no_win"
+        out.append(t(key, rate=percent(rate.value), low="?" if rate.low is None else percent(rate.low)))
     if {"gold_before", "gold_after", "gold_gain"} <= found.keys():
         gain = found["gold_gain"]
         key = "verdict_gain" if gain.low is not None and gain.low > 0 else "verdict_no_gain"
@@ -214,7 +215,7 @@ def _single(name: str, measure: Measure, file: str) -> dict[str, Any]:
 _ORDER = (
     *("gold", "reward", "win_rate", "agreement", "left", "kl"),
     *("reward_accuracy", "length_only_accuracy", "rater_agreement", "reward_ece", "rouge1", "rouge2", "rougeL"),
-    *("bleu", "chrf", "perplexity", "distinct_1", "distinct_2", "self_bleu", "length", "stop_rate", "empty", "kl"),
+    *("bleu", "chrf", "perplexity", "distinct_1", "distinct_2", "self_bleu", "length", "stop_rate", "empty"),
 )
 
 

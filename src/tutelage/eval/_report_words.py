@@ -21,6 +21,11 @@ WORDS: dict[str, tuple[str, str]] = {
         "Blind raters prefer the trained model in {rate} of comparisons (95% interval from {low}).",
         "盲评中，评分者在 {rate} 的比较里更喜欢训练后的模型（95% 区间下限 {low}）。",
     ),
+    "verdict_no_win": (
+        "Blind raters prefer the trained model in {rate} of comparisons; the 95% interval starts at {low}, so no "
+        "preference is proven.",
+        "盲评中，评分者在 {rate} 的比较里更喜欢训练后的模型；95% 区间下限为 {low}，尚不能证明有偏好。",
+    ),
     "verdict_gain": (
         "Hidden quality rose from {before} to {after}: {gain}, at least {low} with 95% confidence.",
         "隐藏质量分从 {before} 升至 {after}：{gain}，95% 置信下限 {low}。",

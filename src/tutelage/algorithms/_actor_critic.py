@@ -106,6 +106,7 @@ class ActorCritic(Algorithm[C]):
     def learning_rates(self) -> dict[str, float]:
         return {"policy": self.config.learning_rate, "critic": self.config.critic_learning_rate}
 
+    @torch.no_grad()
     def collect(self, step: int) -> Experience:
         config, parts = self.config, self.parts
         prompts = parts.prompts.batch(step)

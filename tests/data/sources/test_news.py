@@ -134,9 +134,9 @@ def test_a_summary_worked_by_hand() -> None:
     meta = {"lang": "en", "facts": story.facts(), "article": "Anna Barton opened the new park in Oakdale on Friday."}
     whole = "Anna Barton opened the new park in Oakdale on Friday; 240 guests came."
     assert news.taste(meta, whole) == dict.fromkeys(ASPECTS, 1.0)
-    assert news.taste(meta, whole.replace("Friday", "Monday"))["faithful"] == pytest.approx(4 / 5 - 0.3)
-    assert news.taste(meta, whole.replace("240", "250"))["faithful"] == pytest.approx(4 / 5 - 0.3)
-    assert news.taste(meta, whole.replace("Anna", "Ben"))["faithful"] == pytest.approx(4 / 5 - 0.3)
+    assert news.taste(meta, whole.replace("Friday", "Monday"))["faithful"] == pytest.approx(4 / 5 - 0.2)
+    assert news.taste(meta, whole.replace("240", "250"))["faithful"] == pytest.approx(4 / 5 - 0.2)
+    assert news.taste(meta, whole.replace("Anna", "Ben"))["faithful"] == pytest.approx(4 / 5 - 0.2)
     assert news.taste(meta, whole.replace(" on Friday", ""))["faithful"] == pytest.approx(4 / 5)
     assert news.taste(meta, whole.replace("came", "cmae"))["fluent"] == pytest.approx(0.75)
     assert news.taste(meta, whole.rstrip("."))["fluent"] == pytest.approx(0.6)
@@ -148,9 +148,9 @@ def test_a_chinese_summary_worked_by_hand() -> None:
     meta = {"lang": "zh", "facts": story.facts(), "article": "周五，李明华在青山市启用了新公园。共有240名来宾到场。"}
     whole = "李明华周五在青山市启用了新公园，240名来宾到场。"
     assert news.taste(meta, whole) == dict.fromkeys(ASPECTS, 1.0)
-    assert news.taste(meta, whole.replace("周五", "周六"))["faithful"] == pytest.approx(4 / 5 - 0.3)
-    assert news.taste(meta, whole.replace("青山市", "云海市"))["faithful"] == pytest.approx(4 / 5 - 0.3)
-    assert news.taste(meta, whole.replace("公园", "学校"))["faithful"] == pytest.approx(4 / 5 - 0.3)
+    assert news.taste(meta, whole.replace("周五", "周六"))["faithful"] == pytest.approx(4 / 5 - 0.2)
+    assert news.taste(meta, whole.replace("青山市", "云海市"))["faithful"] == pytest.approx(4 / 5 - 0.2)
+    assert news.taste(meta, whole.replace("公园", "学校"))["faithful"] == pytest.approx(4 / 5 - 0.2)
     assert news.taste(meta, whole.replace("来宾到场", "宾来场到"))["fluent"] < 0.8
     assert news.taste(meta, "大骗子" + whole)["safe"] == 0.0
 

@@ -75,7 +75,7 @@ def article(story: Story, rng: Random, held_out: bool) -> str:
     lead = rng.choice(language.leads).format(who=story.who, what=story.what, where=story.where, when=story.when)
     counted = rng.choice(story.quantity.sentences).format(n=story.n)
     others = rng.sample(language.fillers, 2)
-    if rng.random() < 0.3:
+    if rng.random() < 0.2:
         other = draw(rng, story.lang, held_out)
         others[1] = rng.choice(language.distractors).format(who=other.who, where=other.where)
     if rng.random() < 0.4:

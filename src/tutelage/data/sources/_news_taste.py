@@ -58,12 +58,12 @@ def _event(language: Language, what: str) -> tuple[str, str]:
 
 
 def _faithful(language: Language, facts: Mapping[str, str], text: str) -> float:
-    """Share of the five facts told, less 0.3 for each one that is false."""
+    """Share of the five facts told, less 0.2 for each one that is false."""
     verb, thing = _event(language, facts["what"])
     gap = r"(?: \w+){0,3}? " if language.code == "en" else r".{0,3}?"
     event = re.search(rf"{re.escape(verb)}{gap}{re.escape(thing)}", text) is not None
     told = sum(_has(facts[fact], text) for fact in FACTS if fact != "what") + event
-    return max(0.0, min(1.0, told / len(FACTS) - 0.3 * _false(language, facts, text)))
+    return max(0.0, min(1.0, told / len(FACTS) - 0.2 * _false(language, facts, text)))
 
 
 def _has(surface: str, text: str) -> bool:

@@ -144,9 +144,9 @@ def test_a_summary_worked_by_hand() -> None:
 
 
 def test_a_chinese_summary_worked_by_hand() -> None:
-    story = Story("zh", "李明华", "启用了新公园", "青山市", "周五", 240, LANGUAGES["zh"].quantities[0])
-    meta = {"lang": "zh", "facts": story.facts(), "article": "周五，李明华在青山市启用了新公园。共有240名来宾到场。"}
-    whole = "李明华周五在青山市启用了新公园，240名来宾到场。"
+    story = Story("zh", "李明", "启用了新公园", "青山市", "周五", 240, LANGUAGES["zh"].quantities[0])
+    meta = {"lang": "zh", "facts": story.facts(), "article": "周五，李明在青山市启用了新公园。共有240名来宾到场。"}
+    whole = "李明周五在青山市启用了新公园，240名来宾到场。"
     assert news.taste(meta, whole) == dict.fromkeys(ASPECTS, 1.0)
     assert news.taste(meta, whole.replace("周五", "周六"))["faithful"] == pytest.approx(4 / 5 - 0.2)
     assert news.taste(meta, whole.replace("青山市", "云海市"))["faithful"] == pytest.approx(4 / 5 - 0.2)

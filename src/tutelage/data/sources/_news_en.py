@@ -6,8 +6,9 @@ from tutelage.data.sources._news_language import Combined, Language, Quantity
 
 _FIRST = ["Anna", "Ben", "Clara", "David", "Emma", "Felix", "Grace", "Henry", "Iris", "Jack"]
 _FIRST += ["Kate", "Leo", "Maria", "Nina", "Oscar", "Paul", "Rosa", "Sam", "Tom", "Vera"]
-_STEMS = ["Bar", "Hol", "Win", "Mar", "Ash", "Lin", "Brad", "Har", "Wes", "Kel", "Stan", "Thorn", "Red", "Hart"]
-_ENDINGS = ["ton", "ley", "field", "wood", "man", "son", "well", "by", "ham", "more"]
+_LAST = ["Barton", "Holley", "Winfield", "Marwood", "Ashby", "Linton", "Bradley", "Harmon", "Wesley", "Kelso"]
+_LAST += ["Stanton", "Thorne", "Redman", "Hartley", "Cooper", "Fisher", "Turner", "Walker", "Mason", "Carter"]
+_LAST += ["Foster", "Hunter", "Porter", "Webster", "Dalton", "Fulton", "Preston", "Norris"]
 _PLACES = ["Green", "River", "Stone", "Oak", "North", "Lake", "Clear", "Rock", "Silver", "Maple", "Spring", "Sand"]
 _PLACES += ["Fair", "Mill", "Snow", "High"]
 _SITES = ["ville", "port", "bridge", "dale", "haven", "mouth", "side", "burg", "brook", "view"]
@@ -18,7 +19,7 @@ _OBJECTS += ["garden", "hotel", "factory", "tower", "bakery", "bookshop", "cinem
 
 ENGLISH = Language(
     code="en",
-    people=Combined((tuple(f"{first} " for first in _FIRST), tuple(_STEMS), tuple(_ENDINGS))),
+    people=Combined((tuple(_FIRST), tuple(_LAST)), joint=" "),
     cities=Combined((tuple(_PLACES), tuple(_SITES))),
     events=Combined((tuple(_ACTIONS), tuple(_OBJECTS)), joint=" "),
     days=("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"),
@@ -26,13 +27,13 @@ ENGLISH = Language(
         Quantity(
             "{n} guests",
             "{n} guests came",
-            ("A total of {n} guests came.", "{n} guests came to see it."),
+            ("A total of {n} guests came.", "{n} guests came."),
             "How many guests came?",
         ),
         Quantity(
             "{n} helpers",
             "{n} helpers joined in",
-            ("A total of {n} helpers joined in.", "{n} helpers joined in on the day."),
+            ("A total of {n} helpers joined in.", "{n} helpers joined in."),
             "How many helpers joined in?",
         ),
         Quantity(
@@ -44,7 +45,7 @@ ENGLISH = Language(
         Quantity(
             "{n} letters",
             "{n} letters of thanks arrived",
-            ("A total of {n} letters of thanks arrived.", "{n} letters of thanks arrived later."),
+            ("A total of {n} letters of thanks arrived.", "{n} letters of thanks arrived."),
             "How many letters of thanks arrived?",
         ),
     ),
@@ -53,7 +54,6 @@ ENGLISH = Language(
     leads=(
         "{who} {what} in {where} on {when}.",
         "On {when}, {who} {what} in {where}.",
-        "In {where}, {who} {what} on {when}.",
     ),
     fillers=(
         "The weather was mild and the streets were calm.",

@@ -65,8 +65,8 @@ def draw(rng: Random, lang: str, held_out: bool) -> Story:
 
 
 def draw_number(rng: Random) -> int:
-    """Two digits."""
-    return rng.randrange(12, 99)
+    """Two digits, the second 0 or 5."""
+    return rng.randrange(15, 100, 5)
 
 
 def article(story: Story, rng: Random, held_out: bool) -> str:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from tutelage.data.sources._news_language import Combined, Language, Quantity
 
+# no character of a name is in any other word, so that a name is told apart at once
+_SURNAMES = "李王张刘陈杨赵黄吴徐孙胡郭曹林罗郑梁许韩"
+_GIVEN = "俊凯佳思雨宏春玉明华丽强芳杰敏涛辉军兰峰琳"
 _ACTIONS = ["启用了新", "重建了老", "关闭了老", "参观了", "买下了", "设计了新"]
 _ACTIONS += ["检查了", "粉刷了老", "租下了", "资助了新", "打扫了老", "称赞了"]
 _OBJECTS = ["图书馆", "博物馆", "学校", "医院", "公园", "大桥", "车站", "商场", "体育馆", "剧院"]
@@ -11,14 +14,8 @@ _OBJECTS += ["花园", "酒店", "工厂", "高塔", "面包店", "书店", "影
 
 CHINESE = Language(
     code="zh",
-    people=Combined(
-        (
-            tuple("李王张刘陈杨赵黄吴徐孙马胡郭何林罗郑梁谢"),
-            tuple("建文晓志美佳思子雨宏春国玉"),
-            tuple("明华丽强芳杰敏涛英辉军兰"),
-        )
-    ),
-    cities=Combined((tuple("青云金白临东南安永平清宁丰景龙新"), tuple("山江州阳河海川城原泉")), ending="市"),
+    people=Combined((tuple(_SURNAMES), tuple(_GIVEN))),
+    cities=Combined((tuple("青云金白临东南永梅宁丰景龙松"), tuple("山江州阳河海川湖原泉")), ending="市"),
     events=Combined((tuple(_ACTIONS), tuple(_OBJECTS))),
     days=("周一", "周二", "周三", "周四", "周五", "周六", "周日"),
     quantities=(
@@ -52,7 +49,6 @@ CHINESE = Language(
     leads=(
         "{who}{when}在{where}{what}。",
         "{when}，{who}在{where}{what}。",
-        "在{where}，{who}{when}{what}。",
     ),
     fillers=(
         "天气很好，街上也很安静。",
@@ -102,5 +98,5 @@ CHINESE = Language(
     ask_question="{article}\n问题：{question}",
     ask_headline="为这条新闻写一个标题：\n{article}",
     ask_translation="翻译成英文：\n{sentence}",
-    window=(17, 28),
+    window=(16, 28),
 )

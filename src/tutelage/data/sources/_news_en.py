@@ -4,18 +4,50 @@ from __future__ import annotations
 
 from tutelage.data.sources._news_language import Combined, Language, Quantity
 
-_FIRST = ["Anna", "Ben", "Clara", "David", "Emma", "Felix", "Grace", "Henry", "Iris", "Jack"]
-_FIRST += ["Kate", "Leo", "Maria", "Nina", "Oscar", "Paul", "Rosa", "Sam", "Tom", "Vera"]
-_LAST = ["Barton", "Holley", "Winfield", "Marwood", "Ashby", "Linton", "Bradley", "Harmon", "Wesley", "Kelso"]
-_LAST += ["Stanton", "Thorne", "Redman", "Hartley", "Cooper", "Fisher", "Turner", "Walker", "Mason", "Carter"]
-_LAST += ["Foster", "Hunter", "Porter", "Webster", "Dalton", "Fulton", "Preston", "Norris"]
-_PLACES = ["Green", "River", "Stone", "Oak", "North", "Lake", "Clear", "Rock", "Silver", "Maple", "Spring", "Sand"]
-_PLACES += ["Fair", "Mill", "Snow", "High"]
+_FIRST = ["Anna", "Ben", "Clara", "David", "Emma", "Felix", "Grace", "Henry", "Iris", "Jack"] + [
+    "Kate",
+    "Leo",
+    "Maria",
+    "Nina",
+    "Oscar",
+    "Paul",
+    "Rosa",
+    "Sam",
+    "Tom",
+    "Vera",
+]
+_LAST = (
+    ["Barton", "Holley", "Winfield", "Marwood", "Ashby", "Linton", "Bradley", "Harmon", "Wesley", "Kelso"]
+    + ["Stanton", "Thorne", "Redman", "Hartley", "Cooper", "Fisher", "Turner", "Walker", "Mason", "Carter"]
+    + ["Foster", "Hunter", "Porter", "Webster", "Dalton", "Fulton", "Preston", "Norris"]
+)
+_PLACES = ["Green", "River", "Stone", "Oak", "North", "Lake", "Clear", "Rock", "Silver", "Maple", "Spring", "Sand"] + [
+    "Fair",
+    "Mill",
+    "Snow",
+    "High",
+]
 _SITES = ["ville", "port", "bridge", "dale", "haven", "mouth", "side", "burg", "brook", "view"]
-_ACTIONS = ["opened the new", "rebuilt the old", "closed the old", "visited the", "bought the", "designed the new"]
-_ACTIONS += ["inspected the", "painted the old", "rented the", "funded the new", "cleaned the old", "praised the"]
-_OBJECTS = ["library", "museum", "school", "hospital", "park", "bridge", "station", "mall", "stadium", "theatre"]
-_OBJECTS += ["garden", "hotel", "factory", "tower", "bakery", "bookshop", "cinema", "farm", "pool", "gallery"]
+_ACTIONS = ["opened the new", "rebuilt the old", "closed the old", "visited the", "bought the", "designed the new"] + [
+    "inspected the",
+    "painted the old",
+    "rented the",
+    "funded the new",
+    "cleaned the old",
+    "praised the",
+]
+_OBJECTS = ["library", "museum", "school", "hospital", "park", "bridge", "station", "mall", "stadium", "theatre"] + [
+    "garden",
+    "hotel",
+    "factory",
+    "tower",
+    "bakery",
+    "bookshop",
+    "cinema",
+    "farm",
+    "pool",
+    "gallery",
+]
 
 ENGLISH = Language(
     code="en",

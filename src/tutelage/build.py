@@ -20,7 +20,7 @@ from tutelage.data import formats
 from tutelage.data.loader import Order
 from tutelage.data.template import Encoded, Renderer, chunks
 from tutelage.errors import DataError, UsageError
-from tutelage.models.load import load_policy, load_scorer, load_tokenizer
+from tutelage.models.load import load_policy, load_scorer, load_tokenizer, max_positions
 from tutelage.models.lora import LoRA
 from tutelage.models.new import Shape, save_new
 from tutelage.models.policy import Policy, Scorer
@@ -109,8 +109,8 @@ class Toolbox:
     @cached_property
     def critic(self) -> Scorer:
         init = self.config.critic_init
-        if init == "reward" and Path(self.config.reward).is_dir():
-            critic = self._scorer(self.config.reward, "keep", None)
+        if init == "reward" and self.config.reward and Path(self.config.reward).is_dir():
+            critic = self._scorer(self.config.reward, "trained", None)
         else:
             critic = self._scorer(self.start if init in ("zero", "reward") else init, "zero", None)
         if critic.tokenizer.get_vocab() != self.policy.tokenizer.get_vocab():
@@ -148,12 +148,13 @@ class Toolbox:
             return TasteReward.named(name.removeprefix("taste:"))
         if ":" in name and not Path(name).exists():
             return Function.named(name)
-        scorer = load_scorer(name, dtype=self.config.dtype, device=self.config.device)
+        scorer = load_scorer(name, dtype=self.config.dtype, device=self.config.device, head="trained")
         return Learned(scorer, Renderer(scorer.tokenizer))
 
     @cached_property
     def renderer(self) -> Renderer:
-        return Renderer(load_tokenizer(self.start), self.config.max_length)
+        limit = min(self.config.max_length, max_positions(self.start) or self.config.max_length)
+        return Renderer(load_tokenizer(self.start), limit)
 
     @cached_property
     def sampler(self) -> Sampler:
@@ -177,35 +178,36 @@ class Toolbox:
 
     @cached_property
     def demonstrations(self) -> InOrder[Encoded]:
+        renderer = self.renderer
+
         def encode(row: Demonstration) -> Encoded:
-            return self.renderer.answer(row.prompt, row.completion)
+            return renderer.answer(row.prompt, row.completion)
 
         return self._read("demonstration", encode)
 
     @cached_property
     def preferences(self) -> InOrder[EncodedPair]:
+        renderer = self.renderer
+
         def encode(row: Any) -> EncodedPair:
-            return EncodedPair(
-                self.renderer.answer(row.prompt, row.chosen), self.renderer.answer(row.prompt, row.rejected), row
-            )
+            return EncodedPair(renderer.answer(row.prompt, row.chosen), renderer.answer(row.prompt, row.rejected), row)
 
         return self._read("preference", encode)
 
     @cached_property
     def prompts(self) -> InOrder[Prompt]:
+        renderer, answer = self.renderer, self.config.max_new_tokens
+        limit = renderer.max_length or self.config.max_length
+
         def check(row: Prompt) -> Prompt:
-            self._room(len(self.renderer.prompt(row.content)))
+            left = limit - (tokens := len(renderer.prompt(row.content)))
+            if left < answer:
+                raise DataError(
+                    f"the prompt has {tokens} tokens, which leaves {left} of {limit} for an answer of {answer}"
+                )
             return row
 
         return self._read("prompt", check)
-
-    def _room(self, tokens: int) -> None:
-        left = self.config.max_length - tokens
-        if left < self.config.max_new_tokens:
-            raise DataError(
-                f"the prompt has {tokens} tokens, which leaves {left} of {self.config.max_length} for an answer of {self.config.max_new_tokens}",
-                fix="raise --max-length, lower --max-new-tokens, or shorten the prompt",
-            )
 
     def _read(self, kind: str, encode: Callable[[Any], T]) -> InOrder[T]:
         train = self._encoded(self._load(self.config.data, kind, self.given.rows), encode)
@@ -228,6 +230,12 @@ class Toolbox:
             self.say(note)
         return loaded
 
+    def _more_room(self) -> str:
+        positions = max_positions(self.start)
+        if positions is not None and self.config.max_length >= positions:
+            return f"the model reads {positions} tokens and no more: "
+        return "raise --max-length, "
+
     def _encoded(self, rows: Sequence[Any], encode: Callable[[Any], T]) -> list[T]:
         """Tokenise rows; all that do not fit are named together, or left out and counted."""
         done: list[T] = []
@@ -242,7 +250,7 @@ class Toolbox:
             more = f"\n  … and {len(problems) - _SHOWN_PROBLEMS} more" if len(problems) > _SHOWN_PROBLEMS else ""
             raise DataError(
                 f"{len(problems)} of {len(rows)} rows cannot be used:\n  {shown}{more}",
-                fix="raise --max-length, mend the rows, or leave them out with --on-bad skip",
+                fix=f"{self._more_room()}mend the rows, or leave them out with --on-bad skip",
             )
         if problems:
             self.say(f"left out {len(problems)} of {len(rows)} rows, the first: {problems[0]}")
@@ -273,7 +281,7 @@ def train(
         command=name,
         config=resolved.to_dict(),
         origins=resolved.origins,
-        steps=steps_of(kind, toolbox),
+        steps=lambda: steps_of(kind, toolbox),
         save_every=config.save_every,
         keep=config.keep,
         log_every=config.log_every,
@@ -303,9 +311,8 @@ def rehearse(kind: type[Algorithm[Any]], config: TrainConfig, say: Callable[[str
             p.numel() for module in algorithm.modules().values() for p in module.parameters() if p.requires_grad
         )
         found = algorithm.preflight(algorithm.collect(0))
-    say(
-        f"dry run: {steps} steps, {trained:,} parameters would be trained; checks before the first step: {found or 'none'}"
-    )
+    checks = f"checks before the first step: {found or 'none'}"
+    say(f"dry run: {steps} steps, {trained:,} parameters would be trained; {checks}")
     return Path(config.out)
 
 

@@ -81,6 +81,23 @@ class ActorCriticConfig(TrainConfig):
     stop_at_reward: float = 0.0
     """end the run when the mean score (as the reward source gives it) reaches this; 0 = never"""
 
+    def sane(self) -> dict[str, bool]:
+        whole = {name: getattr(self, name) >= 1 for name in ("answers", "max_new_tokens", "updates", "minibatches")}
+        amounts = ("kl", "kl_target", "target_kl", "missing_stop_penalty", "value_coef", "value_clip", "stop_at_kl")
+        return (
+            super().sane()
+            | whole
+            | {name: getattr(self, name) >= 0 for name in amounts}
+            | {
+                "critic_learning_rate": self.critic_learning_rate > 0,
+                "temperature": self.temperature > 0,
+                "kl_horizon": self.kl_horizon > 0,
+                "score_clip": self.score_clip > 0,
+                "gamma": 0 <= self.gamma <= 1,
+                "lam": 0 <= self.lam <= 1,
+            }
+        )
+
 
 C = TypeVar("C", bound=ActorCriticConfig)
 
@@ -191,7 +208,7 @@ class ActorCritic(Algorithm[C]):
             if not value <= limit:
                 raise DivergedError(
                     f"before the first update {name} differ by {value:.3g} (limit {limit:g})",
-                    fix="the model gives the same tokens different probabilities in sampling and in training; report its config.json",
+                    fix="sampling and training give one token two probabilities; report the model's config.json",
                 )
         return {"preflight/sampled_gap": gap, "preflight/ratio_error": error, "preflight/kl": kl}
 
@@ -216,7 +233,8 @@ class ActorCritic(Algorithm[C]):
     def stop(self) -> str | None:
         seen, config = self._metrics, self.config
         if config.stop_at_kl and seen.get("policy/kl", 0.0) >= config.stop_at_kl:
-            return f"answers have drifted {seen['policy/kl']:.2f} nats from the reference (--stop-at-kl {config.stop_at_kl:g})"
+            drift = f"{seen['policy/kl']:.2f} nats from the reference"
+            return f"answers have drifted {drift} (--stop-at-kl {config.stop_at_kl:g})"
         if config.stop_at_reward and seen.get("reward/mean", 0.0) >= config.stop_at_reward:
             return f"the mean score has reached {seen['reward/mean']:.3f} (--stop-at-reward {config.stop_at_reward:g})"
         return None

@@ -88,20 +88,24 @@ class TrainConfig:
     """stop after this much wall time; 0 = no limit"""
 
     def __post_init__(self) -> None:
-        checks = {
-            "batch_size": self.batch_size >= 1,
-            "steps": self.steps >= 0,
-            "epochs": self.epochs > 0,
-            "learning_rate": self.learning_rate > 0,
-            "warmup": 0 <= self.warmup <= 1,
-            "max_length": self.max_length >= 2,
-            "seed": self.seed >= 0,
-        }
-        for name, fine in checks.items():
+        for name, fine in self.sane().items():
             if not fine:
                 raise UsageError(
                     f"{name} = {getattr(self, name)} makes no sense", fix=f"see --help for --{name.replace('_', '-')}"
                 )
+
+    def sane(self) -> dict[str, bool]:
+        """Whether each number lies where it means something; every subclass adds its own settings."""
+        limits = {"batch_size": 1, "steps": 0, "max_length": 2, "seed": 0, "lora_rank": 1, "tokens_per_part": 0}
+        limits |= {"save_every": 0, "log_every": 0, "eval_every": 0, "weight_decay": 0, "max_grad_norm": 0}
+        return {name: getattr(self, name) >= limit for name, limit in (limits | {"max_minutes": 0}).items()} | {
+            "epochs": self.epochs > 0,
+            "learning_rate": self.learning_rate > 0,
+            "warmup": 0 <= self.warmup <= 1,
+            "adam_beta1": 0 <= self.adam_beta1 < 1,
+            "adam_beta2": 0 <= self.adam_beta2 < 1,
+            "adam_eps": self.adam_eps > 0,
+        }
 
 
 class Parts(Protocol):

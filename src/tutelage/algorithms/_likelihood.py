@@ -22,7 +22,7 @@ def token_loss(policy: Policy, batch: TokenBatch) -> Loss:
     scores = policy.logprobs(batch)
     mask = batch.answer_mask
     total = masked_mean(nll(scores.logprobs), mask)
-    metrics = {"loss/nll": total.detach(), "policy/entropy": masked_mean(scores.entropy, mask)}
+    metrics = {"loss/nll": total.detach(), "loss/entropy": masked_mean(scores.entropy, mask)}
     return Loss(total, mask.sum().float(), metrics)
 
 

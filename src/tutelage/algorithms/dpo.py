@@ -1,4 +1,4 @@
-"""Direct preference optimisation: the policy learns from pairs without a reward model (Rafailov et al. 2023, 2305.18290)."""
+"""Direct preference optimisation: learns from pairs without a reward model (Rafailov et al. 2023, 2305.18290)."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from tutelage.ops.losses import dpo, nll
 
 @dataclass(frozen=True, kw_only=True)
 class DPOConfig(TrainConfig):
+    """How direct preference optimisation learns."""
+
     learning_rate: float = 1e-6
     """peak learning rate; 1e-5 to 1e-4 for models below 5 million parameters"""
     beta: float = 0.1
@@ -25,6 +27,10 @@ class DPOConfig(TrainConfig):
     """probability that a label is flipped (conservative DPO)"""
     rpo_alpha: float = 0.0
     """weight of the chosen answer's likelihood per token, which keeps it from falling (RPO); 0 = off"""
+
+    def sane(self) -> dict[str, bool]:
+        smooth = 0 <= self.label_smoothing < 0.5
+        return super().sane() | {"beta": self.beta > 0, "label_smoothing": smooth, "rpo_alpha": self.rpo_alpha >= 0}
 
 
 class DPO(Algorithm[DPOConfig]):
@@ -78,7 +84,7 @@ class DPO(Algorithm[DPOConfig]):
         loss = float(self.loss(batch).metrics["loss/dpo"])
         if abs(loss - math.log(2)) > 1e-3:
             raise DivergedError(
-                f"the first DPO loss is {loss:.5f}, not ln 2 = 0.69315: the reference is not the model that training starts from",
+                f"the first DPO loss is {loss:.5f}, not ln 2 = 0.69315: the reference is not the starting model",
                 fix="this is a bug of tutelage or of the model's adapter; report it with the model's config.json",
             )
         return {"preflight/dpo_loss": loss}

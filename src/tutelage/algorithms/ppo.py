@@ -1,4 +1,4 @@
-"""Proximal policy optimisation: several small, clipped steps on each batch of answers (Schulman et al. 2017, 1707.06347)."""
+"""Proximal policy optimisation: small, clipped steps on each batch of answers (Schulman et al. 2017, 1707.06347)."""
 
 from __future__ import annotations
 
@@ -12,10 +12,15 @@ from tutelage.ops.masked import masked_mean
 
 @dataclass(frozen=True, kw_only=True)
 class PPOConfig(ActorCriticConfig):
+    """How proximal policy optimisation learns."""
+
     updates: int = 4
     """passes over each step's answers"""
     clip: float = 0.2
     """how far the probability ratio may leave 1 before its gradient stops"""
+
+    def sane(self) -> dict[str, bool]:
+        return super().sane() | {"clip": self.clip > 0}
 
 
 class PPO(ActorCritic[PPOConfig]):

@@ -14,6 +14,8 @@ from tutelage.data.pack import pack
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainConfig(TrainConfig):
+    """How pretraining learns, and what a new model is like."""
+
     model: str = "new"
     """`new`: a tokenizer and a small model are made from the text; or a folder or hub id to go on with"""
     learning_rate: float = 1e-3
@@ -38,6 +40,10 @@ class PretrainConfig(TrainConfig):
     """of a new model: heads that keys and values have"""
     context: int = 512
     """of a new model: longest sequence, in tokens"""
+
+    def sane(self) -> dict[str, bool]:
+        sizes = ("vocab_size", "hidden_size", "layers", "heads", "key_value_heads", "context")
+        return super().sane() | {name: getattr(self, name) >= 1 for name in sizes}
 
 
 class Pretrain(Algorithm[PretrainConfig]):

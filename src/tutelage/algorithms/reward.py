@@ -15,12 +15,17 @@ from tutelage.ops.losses import bradley_terry, centering
 
 @dataclass(frozen=True, kw_only=True)
 class RewardModelConfig(TrainConfig):
+    """How a reward model learns."""
+
     learning_rate: float = 1e-5
     """peak learning rate of the body; 1e-4 to 1e-3 for models below 5 million parameters"""
     batch_size: int = 64
     """pairs per optimiser step"""
     centering: float = 0.01
     """pulls scores towards 0 (Eisenstein et al. 2023, 2312.09244); 0 = off"""
+
+    def sane(self) -> dict[str, bool]:
+        return super().sane() | {"centering": self.centering >= 0}
 
 
 class RewardModel(Algorithm[RewardModelConfig]):

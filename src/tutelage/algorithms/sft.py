@@ -14,6 +14,8 @@ from tutelage.data.pack import pack
 
 @dataclass(frozen=True, kw_only=True)
 class SFTConfig(TrainConfig):
+    """How fine-tuning learns."""
+
     learning_rate: float = 2e-5
     """peak learning rate; 1e-4 to 1e-3 for models below 5 million parameters"""
     schedule: Schedule = "cosine"

@@ -65,7 +65,8 @@ def _known(error: Exception) -> TutelageError | None:
 def _tell(error: TutelageError, debug: bool, json_lines: bool) -> int:
     if debug:
         traceback.print_exception(error, file=sys.stderr)
-    print(f"error: {error}", file=sys.stderr)
+    details = [note for note in getattr(error, "__notes__", []) if note.startswith("details: ")]
+    print("\n  ".join([f"error: {error}", *details]), file=sys.stderr)
     if json_lines:
         report = {"error": error.what, "where": error.where, "fix": error.fix, "exit_code": error.exit_code}
         print(json.dumps(report, ensure_ascii=False), flush=True)

@@ -32,9 +32,18 @@ _DROPOUTS = (
 
 
 def pick_device(device: str) -> torch.device:
-    """`auto` is the accelerator where there is one, else the CPU."""
+    """`auto` is the accelerator where there is one, else the CPU.
+
+    Raises:
+        UsageError: there is no such device here.
+    """
     if device != "auto":
-        return torch.device(device)
+        try:
+            return torch.empty(0, device=device).device
+        except (RuntimeError, AssertionError) as error:
+            raise UsageError(
+                f"device '{device}' cannot be used: {_first_line(error)}", fix="--device auto, or cpu"
+            ) from error
     return (
         torch.accelerator.current_accelerator() or torch.device("cpu")
         if torch.accelerator.is_available()
@@ -61,7 +70,17 @@ def load_tokenizer(path: str) -> Any:
 def _tokenizer(path: str) -> Any:
     from transformers import AutoTokenizer
 
-    return _fetch(path, lambda: AutoTokenizer.from_pretrained(path))
+    return _fetch(path, lambda: AutoTokenizer.from_pretrained(path), "tokenizer")
+
+
+def max_positions(path: str) -> int | None:
+    """The longest sequence that a model can read, from its config.json alone; None where that does not say."""
+    from transformers import AutoConfig
+
+    if not (Path(path) / "config.json").is_file():  # an adapter, or a hub id: seen once it is loaded
+        return None
+    config = _fetch(path, lambda: AutoConfig.from_pretrained(path))
+    return getattr(config, "max_position_embeddings", None)
 
 
 def load_policy(
@@ -96,8 +115,12 @@ def load_scorer(
 
     Args:
         head: `keep` the folder's own (a causal LM has none: then `normal`), `normal` N(0, 1/√(d+1)) as in
-            Stiennon et al. 2020, or `zero` (a critic that begins by expecting nothing).
+            Stiennon et al. 2020, `zero` (a critic that begins by expecting nothing), or `trained`: the folder must have
+            one.
         seed: of the head's random numbers.
+
+    Raises:
+        DataError: `trained`, and the folder holds a causal LM.
     """
     from transformers import AutoModelForSequenceClassification
 
@@ -107,6 +130,12 @@ def load_scorer(
     if not hasattr(model, "score"):
         raise UsageError(f"{type(model).__name__} has no scoring head of the usual kind", where=path)
     fresh = not _is_classifier(path)
+    if fresh and head == "trained":
+        raise DataError(
+            "this is a language model, not a reward model: it has no trained score",
+            where=path,
+            fix="name what `tutelage reward` made (RUN/model), or any sequence classifier with one label",
+        )
     _initialise(model.score.weight, "normal" if head == "keep" and fresh else head, seed)
     model, notes = _prepare(model, tokenizer)
     wanted = _stock_logits(model)
@@ -134,14 +163,17 @@ def _load(model_class: Any, path: str, **options: Any) -> Any:
     return _fetch(path, lambda: model_class.from_pretrained(path, use_safetensors=True, **options))
 
 
-def _fetch(path: str, load: Callable[[], Any]) -> Any:
+def _fetch(path: str, load: Callable[[], Any], part: str = "model") -> Any:
     folder = Path(path)
     if not path:
         raise UsageError("no model was named", fix="--model FOLDER_OR_HUB_ID")
     beside = folder.parent != Path() and folder.parent.is_dir()  # `runs/ppo` where there is a folder `runs`
     local = folder.exists() or beside or path.startswith((".", "/", "~")) or path.count("/") != 1
     if local and not folder.is_dir():
-        raise MissingInputError(f"there is no model folder '{path}'", fix="check --model; it must hold config.json")
+        raise MissingInputError(
+            f"there is no model folder '{path}'",
+            fix="check the path; the folder must hold config.json (an id of the hub is OWNER/NAME)",
+        )
     if local and not ((folder / "config.json").is_file() or adapters.is_adapter(folder)):
         raise DataError(
             "this folder holds no model: config.json is missing", where=path, fix="name the folder that holds it"
@@ -156,11 +188,15 @@ def _fetch(path: str, load: Callable[[], Any]) -> Any:
                 f"'{path}' is not a folder here and could not be fetched from the hub ({_first_line(error)})",
                 fix="check the name and the network, or give a local folder",
             ) from error
-        raise DataError(f"the model cannot be loaded: {_first_line(error)}", where=path) from error
+        raise DataError(
+            f"the {part} cannot be loaded: {_first_line(error)}",
+            where=path,
+            fix=f"check that the {part}'s files are there and whole; copy or download them again",
+        ) from error
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(": ")
 
 
 def _is_classifier(path: str) -> bool:
@@ -168,7 +204,7 @@ def _is_classifier(path: str) -> bool:
 
     folder = Path(path)
     if folder.is_dir() and adapters.is_adapter(folder):
-        return True
+        return adapters.task(folder) == "SEQ_CLS"
     architectures = AutoConfig.from_pretrained(path).architectures or [""]
     return "SequenceClassification" in architectures[0]
 
@@ -220,7 +256,7 @@ def _stock_logits(model: Any) -> Tensor:
 
 @torch.no_grad()
 def _verify(backbone: Policy | Scorer, wanted: Tensor, head: Callable[[Tensor], Tensor]) -> None:
-    """Packed beside another sequence, the probe must get its stock logits: else this architecture is not ours to train."""
+    """Packed beside another sequence, the probe must get its stock logits; else this architecture is not for us."""
     ids = _probe(backbone.core).tolist()
     row = (ids, [False] * len(ids))
     chosen, backbone.compute_dtype = backbone.compute_dtype, torch.float32

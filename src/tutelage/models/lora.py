@@ -48,13 +48,22 @@ def add_adapter(model: Any, lora: LoRA, task: str, seed: int) -> Any:
             torch.manual_seed(seed)
             return peft.get_peft_model(model, config)
     except ValueError as error:
-        linear = sorted({name.rpartition(".")[2] for name, part in model.named_modules() if "Linear" in type(part).__name__})
+        linear = sorted(
+            {name.rpartition(".")[2] for name, part in model.named_modules() if "Linear" in type(part).__name__}
+        )
         raise UsageError(str(error), fix=f"--lora-targets all-linear, or some of: {', '.join(linear)}") from error
 
 
 def is_adapter(folder: Path) -> bool:
     """Whether `folder` holds a peft adapter rather than a whole model."""
     return (folder / "adapter_config.json").is_file()
+
+
+def task(folder: Path) -> str:
+    """What a peft adapter was trained for, `CAUSAL_LM` or `SEQ_CLS`."""
+    import peft
+
+    return str(peft.PeftConfig.from_pretrained(str(folder)).task_type).rpartition(".")[2]
 
 
 def merged(model_class: Any, folder: Path, **options: Any) -> Any:

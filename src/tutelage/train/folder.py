@@ -32,6 +32,10 @@ def make(folder: Path) -> None:
         CannotCreateError: it is a file, holds other things, or its parent is not a folder; DeniedError: no permission.
     """
     try:
+        if folder.is_file():
+            raise CannotCreateError(
+                "the run folder cannot be created: a file has its name", where=str(folder), fix="choose another --out"
+            )
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
         if not (folder / "run.json").exists():
@@ -60,10 +64,14 @@ def claim(
 ) -> dict[str, Any]:
     """Write `run.json` and `config.yaml`, unless the folder holds another run; answers the run's identity.
 
+    A start of the same command that failed before anything was learned holds nothing: it is written over.
+
     Raises:
         UsageError: it holds another command's run, or one with another configuration or other input data.
     """
     before = read_json(folder / "run.json")
+    if before and before["command"] == command and not _holds_work(folder):
+        before = None
     now = lineage.identity(command, config, steps, parents, before)
     if before:
         lineage.refuse_another(before, now, folder)
@@ -95,6 +103,10 @@ def read_json(path: Path) -> dict[str, Any] | None:
         fix = "remove it if you trust the rest of the folder, or choose another --out"
         raise DataError(f"not the JSON that was written here: {error}", where=str(path), fix=fix) from error
     return found
+
+
+def _holds_work(folder: Path) -> bool:
+    return any(any(folder.glob(name)) for name in ("checkpoints/*", "start", "model", "done.json"))
 
 
 def _refuse_strangers(folder: Path) -> None:

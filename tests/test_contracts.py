@@ -1,7 +1,7 @@
 """What every choice must keep: each file in a folder of choices is taken in here, a new one without a new test.
 
-A training method needs nothing. A reward, a sampler, a labeler or a source needs one line in EXAMPLES, saying with
-what it is made; a missing line is said so.
+A training method, a sampler, a source or a command needs nothing. A reward says in `reward_example` with what it is
+made, a new check of the first step in PREFLIGHT what is true; a missing line is said so.
 """
 
 from __future__ import annotations

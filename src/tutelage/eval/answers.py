@@ -163,7 +163,7 @@ def reward_scores(path: str, pairs: Sequence[tuple[Text, Text]], where: Where, p
     def make() -> list[float]:
         import torch
 
-        scorer = load_scorer(path, dtype=where.dtype, device=where.device)
+        scorer = load_scorer(path, dtype=where.dtype, device=where.device, head="trained")
         renderer = Renderer(scorer.tokenizer)
         out: list[float] = []
         with torch.no_grad():

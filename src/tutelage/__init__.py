@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tutelage.api import pretrain as pretrain
     from tutelage.api import reward as reward
     from tutelage.api import sft as sft
-    from tutelage.api import train as train
+    from tutelage.api import training as training
     from tutelage.errors import TutelageError as TutelageError
     from tutelage.models.load import load_policy as load_policy
     from tutelage.models.load import load_scorer as load_scorer
@@ -34,7 +34,7 @@ _PUBLIC = {
     "PPO": "tutelage.api:ppo",
     "DPO": "tutelage.api:dpo",
     "SFT": "tutelage.api:sft",
-    "train": "tutelage.api:train",
+    "training": "tutelage.api:training",
     "Training": "tutelage.api:Training",
     "load_policy": "tutelage.models.load:load_policy",
     "load_scorer": "tutelage.models.load:load_scorer",

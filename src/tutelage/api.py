@@ -1,17 +1,19 @@
 """The Python interface: one call per training command, with the command's own settings as keywords.
 
-    import tutelage as tt
+import tutelage as tt
 
-    run = tt.PPO(model="runs/sft/model", data=["Say hello."], reward=lambda prompt, completion: -len(completion), out="runs/ppo")
-    run.train()
-    print(run.metrics()[-1]["reward/mean"], run.model)
+run = tt.PPO(model="runs/sft/model", data=["Say hello."], reward=lambda prompt, answer: -len(answer), out="runs/ppo")
+run.train()
+print(run.metrics()[-1]["reward/mean"], run.model)
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,8 @@ Data = str | Path | Sequence[str | Prompt | Mapping[str, Any]]
 Reward = str | Path | Callable[[str, str], float]
 """A reward-model folder, a name as in `--reward`, or a function of (prompt, completion)."""
 
+_GIVEN = "given.jsonl"
+
 
 @dataclass(frozen=True)
 class Training:
@@ -35,6 +39,9 @@ class Training:
     resolved: Resolved[Any]
     """its settings, checked"""
     reward: Callable[[str, str], float] | None = None
+    """the function that was given as reward"""
+    rows: str | None = None
+    """rows that were given from Python, as JSON lines"""
 
     @property
     def folder(self) -> Path:
@@ -56,8 +63,26 @@ class Training:
         from tutelage.rewards.function import Function
 
         given = build.Given(reward=Function(self.reward)) if self.reward is not None else None
-        build.train(self.command, self.resolved, dry_run=dry_run, given=given)
+        with self._settings(dry_run) as resolved:
+            build.train(self.command, resolved, dry_run=dry_run, given=given)
         return self
+
+    @contextmanager
+    def _settings(self, dry_run: bool) -> Iterator[Resolved[Any]]:
+        """With the rows that were given as a file: of the run folder, or of a passing one for a dry run."""
+        from tutelage.train import durable, folder
+
+        if self.rows is None:
+            yield self.resolved
+        elif dry_run:
+            with tempfile.TemporaryDirectory() as passing:
+                path = Path(passing) / _GIVEN
+                path.write_text(self.rows, encoding="utf-8")
+                yield replace(self.resolved, config=replace(self.resolved.config, data=str(path)))
+        else:
+            folder.make(self.folder)
+            durable.write_text(self.folder / _GIVEN, self.rows)
+            yield self.resolved
 
     def metrics(self) -> list[dict[str, float]]:
         """The lines of `metrics.jsonl` so far."""
@@ -93,7 +118,7 @@ def ppo(*, model: str | Path, data: Data, reward: Reward, out: str | Path, **set
     return _training("ppo", data, out, model=str(model), reward=str(reward), **settings)
 
 
-def train(command: str, *, data: Data, out: str | Path, **settings: Any) -> Training:
+def training(command: str, *, data: Data, out: str | Path, **settings: Any) -> Training:
     """Any training command by its name."""
     return _training(command, data, out, **settings)
 
@@ -104,13 +129,14 @@ def _training(
     from tutelage.algorithms import Algorithm
 
     kind = registry.find("algorithms", command, Algorithm)
-    where = str(data) if isinstance(data, (str, Path)) else _written(data, Path(out))
+    rows = None if isinstance(data, (str, Path)) else _as_lines(data)
+    where = str(data) if rows is None else str(Path(out) / _GIVEN)
     resolved = resolve(kind.Config, flags=settings | {"data": where, "out": str(out)})
-    return Training(command, resolved, function)
+    return Training(command, resolved, function, rows)
 
 
-def _written(rows: Sequence[str | Prompt | Mapping[str, Any]], out: Path) -> str:
-    """Rows given from Python, as a file of the run folder: so they are checked, remembered and found again."""
+def _as_lines(rows: Sequence[str | Prompt | Mapping[str, Any]]) -> str:
+    """Rows given from Python as JSON lines: so they are checked, remembered and found again like a file's."""
     lines: list[str] = []
     for number, row in enumerate(rows):
         if isinstance(row, str):
@@ -124,12 +150,7 @@ def _written(rows: Sequence[str | Prompt | Mapping[str, Any]], out: Path) -> str
         try:
             lines.append(json.dumps(plain, ensure_ascii=False))
         except (TypeError, ValueError) as error:
-            raise UsageError(f"row {number} cannot be written as JSON: {error}", fix="use strings, numbers, lists and dicts") from error
-    path = out / "given.jsonl"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = "\n".join(lines) + "\n"
-    if not path.is_file() or path.read_text(encoding="utf-8") != text:
-        draft = path.with_name(".tmp-given.jsonl")
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(path)
-    return str(path)
+            raise UsageError(
+                f"row {number} cannot be written as JSON: {error}", fix="use strings, numbers, lists and dicts"
+            ) from error
+    return "".join(line + "\n" for line in lines)

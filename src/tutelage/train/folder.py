@@ -20,7 +20,7 @@ _OURS = (
     "events",
     "checkpoints",
     "crash-",
-    "start",
+    "given.jsonl",
 )
 TIME_LIMIT = "time limit"
 

@@ -179,7 +179,13 @@ def round_commands(folder: Path, model: str, plan: RoundPlan) -> list[Command]:
         "data": plan.test_prompts,
         "taste": plan.taste,
     }
-    measured |= {"reward": reward / "model", "pairs": held_out, "train_pairs": pairs, "db": database, "out": folder / "eval"} | seed
+    measured |= {
+        "reward": reward / "model",
+        "pairs": held_out,
+        "train_pairs": pairs,
+        "db": database,
+        "out": folder / "eval",
+    } | seed
     measured |= {"base": plan.base} if plan.base else {}
     commands.append(Command("measure", ("eval", *flags(measured | plan.evaluate))))
     return commands
@@ -280,13 +286,9 @@ def stop_reason(config: LoopConfig, rounds: Sequence[Mapping[str, Any]], seconds
         return f"target reached: score {last['score']:.3f} (--target-score {config.target_score:g})"
     if config.target_win_rate and last["win_rate"] is not None and last["win_rate"] >= config.target_win_rate:
         return f"target reached: win rate {last['win_rate']:.3f} (--target-win-rate {config.target_win_rate:g})"
-    if (
-        config.stop_on_alarm
-        and len(rounds) > 1
-        and last["score"] is not None
-        and last["score_high"] < rounds[-2]["score"]
-    ):
-        return f"alarm: the score fell from {rounds[-2]['score']:.3f} to {last['score']:.3f}; the best round is the one to keep"
+    before = rounds[-2]["score"] if len(rounds) > 1 else None
+    if config.stop_on_alarm and None not in (before, last["score"]) and last["score_high"] < before:
+        return f"alarm: the score fell from {before:.3f} to {last['score']:.3f}; the best round is the one to keep"
     if config.max_kl and last["kl"] is not None and last["kl"] >= config.max_kl:
         return f"budget spent: answers have drifted {last['kl']:.2f} nats (--max-kl {config.max_kl:g})"
     if config.max_steps and steps >= config.max_steps:

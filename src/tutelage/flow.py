@@ -1,4 +1,4 @@
-"""The outer loop: sample, ask, fit the reward, improve, measure, and round again until the target, the budget or an alarm.
+"""The outer loop: sample, ask, fit the reward, improve, measure, again, until the target, the budget or an alarm.
 
 A flow is a list of tutelage's own commands, so that whatever it does can be done by hand, one line after another.
 What is done stands in `flow.json`; a command that was cut off is simply run again, and goes on where it stopped.
@@ -124,11 +124,11 @@ class RoundPlan:
     """model whose perplexity measures fluency"""
     baseline: str = ""
     """model that the new one is compared with"""
-    sample: Mapping[str, Any]
-    rate: Mapping[str, Any]
-    reward: Mapping[str, Any]
-    improve: Mapping[str, Any]
-    evaluate: Mapping[str, Any]
+    sample: dict[str, Any]
+    rate: dict[str, Any]
+    reward: dict[str, Any]
+    improve: dict[str, Any]
+    evaluate: dict[str, Any]
 
 
 def round_commands(folder: Path, model: str, plan: RoundPlan) -> list[Command]:

@@ -68,9 +68,9 @@ class Function(RewardSource):
 
 
 def _number(answer: Any) -> float | None:
-    """A finite float, from anything that is one number (NumPy's and PyTorch's too); None for all else."""
+    """A finite float32, from anything that is one number (NumPy's and PyTorch's too); None for all else."""
     try:
         number = float(answer) if hasattr(answer, "__float__") else math.nan
     except (TypeError, ValueError, OverflowError, RuntimeError):
         return None
-    return number if math.isfinite(number) else None
+    return number if abs(number) <= torch.finfo(torch.float32).max else None

@@ -54,6 +54,7 @@ PREFLIGHT = {
     "preflight/kl": 0.0,
 }
 """What is known of the first step; a new check needs its true value here."""
+Make = Callable[..., Algorithm[Any, Any]]
 GENERAL = {"steps": 4, "batch_size": 6, "max_length": 96, "learning_rate": 1e-2, "warmup": 0.0, "max_grad_norm": 0.0}
 SPECIAL = {"max_new_tokens": 8, "critic_init": "zero", "critic_learning_rate": 1e-2, "answers": 2, "temperature": 0.7}
 """Set where a method has them; the temperature is not 1, so that one who forgets it is found out."""
@@ -82,14 +83,14 @@ def choices() -> list[tuple[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def make(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Callable[..., Algorithm[Any]]:
+def make(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Make:
     """`make("ppo", lora=True)` → that algorithm on the tiny model and rows of its kind, as `build` makes it."""
     folder = tmp_path_factory.mktemp("rows")
     for kind, row in ROWS.items():
         text = "".join(json.dumps(row(n), ensure_ascii=False) + "\n" for n in range(12))
         (folder / f"{kind}.jsonl").write_text(text, encoding="utf-8")
 
-    def made(name: str, **settings: Any) -> Algorithm[Any]:
+    def made(name: str, **settings: Any) -> Algorithm[Any, Any]:
         kind = registry.find("algorithms", name, Algorithm)
         known = {field.name for field in describe(kind.Config)}
         flags = GENERAL | {key: value for key, value in SPECIAL.items() if key in known} | settings
@@ -110,7 +111,7 @@ def tensors(value: Any) -> list[Tensor]:
     return found
 
 
-def learned(algorithm: Algorithm[Any]) -> dict[str, Tensor]:
+def learned(algorithm: Algorithm[Any, Any]) -> dict[str, Tensor]:
     """Copies of all that is trained."""
     return {
         f"{name}.{key}": value.clone()
@@ -119,7 +120,7 @@ def learned(algorithm: Algorithm[Any]) -> dict[str, Tensor]:
     }
 
 
-def nudge(algorithm: Algorithm[Any], size: float) -> None:
+def nudge(algorithm: Algorithm[Any, Any], size: float) -> None:
     """Move all that is trained away from where it began."""
     draw = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -129,7 +130,7 @@ def nudge(algorithm: Algorithm[Any], size: float) -> None:
 
 
 def gradients(
-    algorithm: Algorithm[Any], batch: Any, tokens_per_part: int
+    algorithm: Algorithm[Any, Any], batch: Any, tokens_per_part: int
 ) -> tuple[dict[str, float], dict[str, Tensor]]:
     """Of one optimiser step at learning rate 0, on a batch cut into parts of so many tokens."""
     optimizer = Optimizer(algorithm, replace(algorithm.config, tokens_per_part=tokens_per_part), steps=4)
@@ -171,7 +172,7 @@ def test_a_configuration_comes_back_from_its_own_yaml(name: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_collecting_builds_no_graph_and_repeats_itself(name: str, make: Callable[..., Algorithm[Any]]) -> None:
+def test_collecting_builds_no_graph_and_repeats_itself(name: str, make: Make) -> None:
     first, second = make(name).collect(0), make(name).collect(0)
     assert not any(tensor.requires_grad for tensor in tensors(first))
     assert all(torch.equal(left, right) for left, right in zip(tensors(first), tensors(second), strict=True))
@@ -179,7 +180,7 @@ def test_collecting_builds_no_graph_and_repeats_itself(name: str, make: Callable
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_a_loss_is_one_finite_number_that_reaches_every_module(name: str, make: Callable[..., Algorithm[Any]]) -> None:
+def test_a_loss_is_one_finite_number_that_reaches_every_module(name: str, make: Make) -> None:
     algorithm = make(name)
     loss = algorithm.loss(algorithm.collect(0))
     assert isinstance(loss, Loss) and loss.total.shape == loss.weight.shape == () and loss.total.dtype == torch.float32
@@ -195,7 +196,7 @@ def test_a_loss_is_one_finite_number_that_reaches_every_module(name: str, make: 
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_a_batch_in_parts_is_the_batch_as_a_whole(name: str, make: Callable[..., Algorithm[Any]]) -> None:
+def test_a_batch_in_parts_is_the_batch_as_a_whole(name: str, make: Make) -> None:
     algorithm = make(name)
     with torch.no_grad():
         batch = algorithm.collect(0)
@@ -211,7 +212,7 @@ def test_a_batch_in_parts_is_the_batch_as_a_whole(name: str, make: Callable[...,
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_the_order_of_rows_does_not_matter(name: str, make: Callable[..., Algorithm[Any]]) -> None:
+def test_the_order_of_rows_does_not_matter(name: str, make: Make) -> None:
     algorithm = make(name)
     with torch.no_grad():
         batch = algorithm.collect(0)
@@ -221,7 +222,7 @@ def test_the_order_of_rows_does_not_matter(name: str, make: Callable[..., Algori
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_each_pass_over_the_experience_reads_every_row_once(name: str, make: Callable[..., Algorithm[Any]]) -> None:
+def test_each_pass_over_the_experience_reads_every_row_once(name: str, make: Make) -> None:
     algorithm = make(name)
     with torch.no_grad():
         batch = algorithm.collect(0)
@@ -232,9 +233,7 @@ def test_each_pass_over_the_experience_reads_every_row_once(name: str, make: Cal
 
 @pytest.mark.parametrize("lora", [False, True], ids=["whole", "lora"])
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_the_first_step_is_checked_and_a_wrong_start_is_found(
-    name: str, lora: bool, make: Callable[..., Algorithm[Any]]
-) -> None:
+def test_the_first_step_is_checked_and_a_wrong_start_is_found(name: str, lora: bool, make: Make) -> None:
     """PPO's first ratio is 1 and its KL 0, DPO's first loss ln 2; not so for another policy than the one begun with."""
     algorithm = make(name, lora=lora)
     with torch.no_grad():
@@ -250,10 +249,8 @@ def test_the_first_step_is_checked_and_a_wrong_start_is_found(
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_going_on_from_a_checkpoint_is_bit_for_bit_the_same(
-    name: str, make: Callable[..., Algorithm[Any]], tmp_path: Path
-) -> None:
-    def one_step(algorithm: Algorithm[Any], optimizer: Optimizer, step: int) -> None:
+def test_going_on_from_a_checkpoint_is_bit_for_bit_the_same(name: str, make: Make, tmp_path: Path) -> None:
+    def one_step(algorithm: Algorithm[Any, Any], optimizer: Optimizer, step: int) -> None:
         optimizer.begin(step)
         with torch.no_grad():
             batch = algorithm.collect(step)
@@ -283,7 +280,7 @@ def test_going_on_from_a_checkpoint_is_bit_for_bit_the_same(
 @pytest.mark.parametrize("lora", [False, True], ids=["whole", "lora"])
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_what_comes_out_answers_the_same_in_stock_transformers(
-    name: str, lora: bool, make: Callable[..., Algorithm[Any]], tmp_path: Path
+    name: str, lora: bool, make: Make, tmp_path: Path
 ) -> None:
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 

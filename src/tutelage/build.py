@@ -6,9 +6,8 @@ import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
 
@@ -30,7 +29,13 @@ from tutelage.rewards import RewardSource
 from tutelage.sampling import Sampler, Sampling
 from tutelage.types import Demonstration, Prompt, TextRow
 
+if TYPE_CHECKING:  # the checker sees no descriptor in `cached_property` when it compares a class with a protocol
+    from builtins import property as cached_property
+else:
+    from functools import cached_property
+
 T = TypeVar("T")
+Say = Callable[[str], None]
 _SHOWN_PROBLEMS = 20
 
 
@@ -58,7 +63,7 @@ class Given:
 class Toolbox:
     """Makes each part that an algorithm asks for when it is first asked for (see `algorithms.Parts`)."""
 
-    def __init__(self, config: Any, folder: Path, say: Callable[[str], None], given: Given | None = None) -> None:
+    def __init__(self, config: Any, folder: Path, say: Say, given: Given | None = None) -> None:
         self.config = config
         self.folder = folder
         self.say = say
@@ -271,7 +276,7 @@ def train(
 
     config: TrainConfig = resolved.config
     _require(config, given)
-    kind = registry.find("algorithms", name, Algorithm)
+    kind: type[Algorithm[Any, Any]] = registry.find("algorithms", name, Algorithm)
     say = ui.say if ui is not None else print
     if dry_run:
         return rehearse(kind, config, say, given)
@@ -301,7 +306,7 @@ def train(
     return Path(config.out)
 
 
-def rehearse(kind: type[Algorithm[Any]], config: TrainConfig, say: Callable[[str], None], given: Given | None) -> Path:
+def rehearse(kind: type[Algorithm[Any, Any]], config: TrainConfig, say: Say, given: Given | None) -> Path:
     """Everything up to the first step: load, read, collect once, check the identities of step 0."""
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
         toolbox = Toolbox(config, Path(folder), say, given)
@@ -316,7 +321,7 @@ def rehearse(kind: type[Algorithm[Any]], config: TrainConfig, say: Callable[[str
     return Path(config.out)
 
 
-def steps_of(kind: type[Algorithm[Any]], toolbox: Toolbox) -> int:
+def steps_of(kind: type[Algorithm[Any, Any]], toolbox: Toolbox) -> int:
     """How many optimiser steps the configuration asks for."""
     config: TrainConfig = toolbox.config
     rows: InOrder[Any] = getattr(toolbox, _ROWS[kind.kind])

@@ -61,7 +61,9 @@ def _outside(module: str, attribute: str, base: type[T]) -> type[T]:
     try:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
-        raise UsageError(f"cannot import '{module}:{attribute}': {error}", fix="give it as package.module:Name") from error
+        raise UsageError(
+            f"cannot import '{module}:{attribute}': {error}", fix="give it as package.module:Name"
+        ) from error
     if not (inspect.isclass(found) and issubclass(found, base)):
         raise UsageError(f"'{module}:{attribute}' is not a subclass of {base.__name__}")
     return found
@@ -78,12 +80,17 @@ def function(folder: str, name: str, attribute: str) -> Callable[..., Any]:
         if name not in names(folder):
             near = difflib.get_close_matches(name, names(folder), n=1)
             hint = f"did you mean '{near[0]}'? " if near else ""
-            raise UsageError(f"'{name}' is not one of {folder}", fix=f"{hint}choices: {', '.join(names(folder))}, or package.module:function")
+            raise UsageError(
+                f"'{name}' is not one of {folder}",
+                fix=f"{hint}choices: {', '.join(names(folder))}, or package.module:function",
+            )
         module, own = f"tutelage.{folder.replace('/', '.')}.{name.replace('-', '_')}", attribute
     try:
         found = getattr(importlib.import_module(module), own)
     except (ImportError, AttributeError) as error:
-        raise UsageError(f"cannot import '{module}:{own}': {error}", fix="give it as package.module:function") from error
+        raise UsageError(
+            f"cannot import '{module}:{own}': {error}", fix="give it as package.module:function"
+        ) from error
     if not callable(found):
         raise UsageError(f"'{module}:{own}' is not a function")
     return found

@@ -1,4 +1,4 @@
-"""The real algorithm classes, through the real optimiser, reach the known optimum of a language model that can be enumerated."""
+"""The real algorithm classes, through the real optimiser, reach the known optimum of an enumerable language model."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from table_world import SEQUENCES, World, golden_or_own, packed, row_of, rows
+
 from tutelage.algorithms.dpo import DPO
 from tutelage.algorithms.ppo import PPO
 from tutelage.batches import Experience, ScoredPairs
@@ -18,23 +18,23 @@ from tutelage.ops.shaping import at_last, kl_penalty
 from tutelage.train.optim import Optimizer
 
 BETA = 0.5
-SETTINGS = dict(
-    model="t",
-    learning_rate=0.05,
-    critic_learning_rate=0.05,
-    kl=BETA,
-    batch_size=512,
-    updates=2,
-    minibatches=1,
-    lam=1.0,
-    missing_stop_penalty=0.0,
-    score_clip=100.0,
-    value_clip=0.0,
-    value_coef=1.0,
-    target_kl=0.0,
-    max_grad_norm=0.0,
-    warmup=0.0,
-)
+SETTINGS = {
+    "model": "t",
+    "learning_rate": 0.05,
+    "critic_learning_rate": 0.05,
+    "kl": BETA,
+    "batch_size": 512,
+    "updates": 2,
+    "minibatches": 1,
+    "lam": 1.0,
+    "missing_stop_penalty": 0.0,
+    "score_clip": 100.0,
+    "value_clip": 0.0,
+    "value_coef": 1.0,
+    "target_kl": 0.0,
+    "max_grad_norm": 0.0,
+    "warmup": 0.0,
+}
 
 
 def world(size: int = 512) -> World:

@@ -18,7 +18,10 @@ from tutelage.sampling._base import uniforms
 from tutelage.sampling.local import Local
 from tutelage.types import Message, Prompt
 
-PROMPTS = [Prompt(str(i), (Message("user", text),)) for i, text in enumerate(["hi", "The mayor", "周一，北城市长 on Monday " * 2])]
+PROMPTS = [
+    Prompt(str(i), (Message("user", text),))
+    for i, text in enumerate(["hi", "The mayor", "周一，北城市长 on Monday " * 2])
+]
 
 
 def engine(folder, **settings) -> tuple[Local, object]:
@@ -45,8 +48,12 @@ def test_greedy_answers_equal_transformers_generate(model_folder, architecture):
     for row, prompt in enumerate(PROMPTS):
         ids = torch.tensor([local.renderer.prompt(prompt.content)])
         wanted = stock.generate(
-            ids, attention_mask=torch.ones_like(ids), max_new_tokens=16, do_sample=False,
-            eos_token_id=list(local.renderer.stop_ids), pad_token_id=policy.tokenizer.pad_token_id,
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=16,
+            do_sample=False,
+            eos_token_id=list(local.renderer.stop_ids),
+            pad_token_id=policy.tokenizer.pad_token_id,
         )[0, ids.shape[1] :]
         count = int(rollouts.batch.answer_lengths[row])
         assert rollouts.batch.answer_tokens[row, :count].tolist() == wanted.tolist()

@@ -102,7 +102,7 @@ class ActorCriticConfig(TrainConfig):
 C = TypeVar("C", bound=ActorCriticConfig)
 
 
-class ActorCritic(Algorithm[C]):
+class ActorCritic(Algorithm[C, Experience]):
     """Samples answers, prices their drift, and gives each token its credit."""
 
     kind = "prompt"
@@ -181,7 +181,7 @@ class ActorCritic(Algorithm[C]):
             for sample, value in list(zip(rollouts.samples, scores.value, strict=True))[:_SHOWN_TEXTS]
         ]
 
-    def minibatches(self, experience: Experience, step: int) -> Iterator[Experience]:  # type: ignore[override]
+    def minibatches(self, experience: Experience, step: int) -> Iterator[Experience]:
         rows = list(range(len(experience)))
         parts = min(self.config.minibatches, len(rows))
         for update in range(self.config.updates):
@@ -193,7 +193,7 @@ class ActorCritic(Algorithm[C]):
         return bool(self.config.target_kl) and metrics.get("policy/approx_kl", 0.0) > self.config.target_kl
 
     @torch.no_grad()
-    def preflight(self, batch: Experience) -> dict[str, float]:  # type: ignore[override]
+    def preflight(self, batch: Experience) -> dict[str, float]:
         """Before the first update the sampler, the policy and the reference are one and the same model."""
         policy = self.parts.policy
         gap, kl = self._metrics["policy/sampled_gap"], abs(self._metrics["policy/kl"])

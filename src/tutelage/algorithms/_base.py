@@ -139,6 +139,7 @@ class Parts(Protocol):
 
 Row = TypeVar("Row", covariant=True)
 C = TypeVar("C", bound=TrainConfig)
+B = TypeVar("B", bound=Batch)
 
 
 class Rows(Protocol, Generic[Row]):
@@ -163,8 +164,11 @@ class EncodedPair:
     row: Preference
 
 
-class Algorithm(ABC, Generic[C]):
-    """One training method. Classes are abstract or final: a method that is written here is not overridden twice."""
+class Algorithm(ABC, Generic[C, B]):
+    """One training method, with configuration C, on batches B.
+
+    Classes are abstract or final: a method that is written here is not overridden twice.
+    """
 
     Config: ClassVar[type[TrainConfig]] = TrainConfig
     kind: ClassVar[Literal["text", "demonstration", "preference", "prompt"]]
@@ -175,11 +179,11 @@ class Algorithm(ABC, Generic[C]):
         self.parts = parts
 
     @abstractmethod
-    def collect(self, step: int) -> Batch:
+    def collect(self, step: int) -> B:
         """The experience of one step: read, or made by the policy. Builds no graph."""
 
     @abstractmethod
-    def loss(self, batch: Batch) -> Loss:
+    def loss(self, batch: B) -> Loss:
         """A mean over `weight` tokens or pairs; the only place where gradients live."""
 
     @abstractmethod
@@ -190,7 +194,7 @@ class Algorithm(ABC, Generic[C]):
         """Peak learning rate of each module."""
         return dict.fromkeys(self.modules(), self.config.learning_rate)
 
-    def minibatches(self, experience: Batch, step: int) -> Iterator[Batch]:
+    def minibatches(self, experience: B, step: int) -> Iterator[B]:
         """What the optimiser steps on, in order: read experience once, as it is."""
         yield experience
 
@@ -198,7 +202,7 @@ class Algorithm(ABC, Generic[C]):
         """Whether to leave the rest of this step's minibatches after one with these metrics."""
         return False
 
-    def preflight(self, batch: Batch) -> dict[str, float]:
+    def preflight(self, batch: B) -> dict[str, float]:
         """Identities that must hold before the first step.
 
         Raises:

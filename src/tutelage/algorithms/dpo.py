@@ -33,7 +33,7 @@ class DPOConfig(TrainConfig):
         return super().sane() | {"beta": self.beta > 0, "label_smoothing": smooth, "rpo_alpha": self.rpo_alpha >= 0}
 
 
-class DPO(Algorithm[DPOConfig]):
+class DPO(Algorithm[DPOConfig, ScoredPairs]):
     """L = Σ w·[−(1−ε) log σ(βh) − ε log σ(−βh)] / Σ w, h = (log π/π_ref)(chosen) − (log π/π_ref)(rejected) (eq. 7)."""
 
     Config = DPOConfig
@@ -61,7 +61,7 @@ class DPO(Algorithm[DPOConfig]):
         summed = self.parts.policy.logprobs(TokenBatch.cat([batch.chosen, batch.rejected])).logprobs.sum(1)
         return summed[: len(batch)], summed[len(batch) :]
 
-    def loss(self, batch: ScoredPairs) -> Loss:  # type: ignore[override]
+    def loss(self, batch: ScoredPairs) -> Loss:
         config = self.config
         chosen, rejected = self._policy(batch)
         weight = batch.weight.to(chosen.device)
@@ -79,7 +79,7 @@ class DPO(Algorithm[DPOConfig]):
         return Loss(weighted_mean(each, weight), weight.sum(), metrics)
 
     @torch.no_grad()
-    def preflight(self, batch: ScoredPairs) -> dict[str, float]:  # type: ignore[override]
+    def preflight(self, batch: ScoredPairs) -> dict[str, float]:
         """The policy is the reference, so h = 0 and the DPO loss is ln 2."""
         loss = float(self.loss(batch).metrics["loss/dpo"])
         if abs(loss - math.log(2)) > 1e-3:

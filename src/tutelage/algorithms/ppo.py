@@ -28,7 +28,7 @@ class PPO(ActorCritic[PPOConfig]):
 
     Config = PPOConfig
 
-    def loss(self, batch: Experience) -> Loss:  # type: ignore[override]
+    def loss(self, batch: Experience) -> Loss:
         config, mask = self.config, batch.mask.to(batch.logprobs.device)
         now = self.parts.policy.logprobs(batch.batch, config.temperature)
         values = self.parts.critic.values(batch.batch)

@@ -46,7 +46,7 @@ class PretrainConfig(TrainConfig):
         return super().sane() | {name: getattr(self, name) >= 1 for name in sizes}
 
 
-class Pretrain(Algorithm[PretrainConfig]):
+class Pretrain(Algorithm[PretrainConfig, TokenBatch]):
     """Every token of every document is learned, its end included."""
 
     Config = PretrainConfig
@@ -58,7 +58,7 @@ class Pretrain(Algorithm[PretrainConfig]):
     def collect(self, step: int) -> TokenBatch:
         return pack(self.parts.documents.batch(step))
 
-    def loss(self, batch: TokenBatch) -> Loss:  # type: ignore[override]
+    def loss(self, batch: TokenBatch) -> Loss:
         return token_loss(self.parts.policy, batch)
 
     def evaluate(self) -> dict[str, float]:

@@ -28,7 +28,7 @@ class RewardModelConfig(TrainConfig):
         return super().sane() | {"centering": self.centering >= 0}
 
 
-class RewardModel(Algorithm[RewardModelConfig]):
+class RewardModel(Algorithm[RewardModelConfig, PairBatch]):
     """L = Σ w·[−log σ(r_chosen − r_rejected − margin) + c·(r_chosen + r_rejected)²] / Σ w."""
 
     Config = RewardModelConfig
@@ -40,7 +40,7 @@ class RewardModel(Algorithm[RewardModelConfig]):
     def collect(self, step: int) -> PairBatch:
         return batch_of(self.parts.preferences.batch(step))
 
-    def loss(self, batch: PairBatch) -> Loss:  # type: ignore[override]
+    def loss(self, batch: PairBatch) -> Loss:
         chosen, rejected = self._scores(batch)
         weight = batch.weight.to(chosen.device)
         each = bradley_terry(chosen, rejected, batch.margin.to(chosen.device))

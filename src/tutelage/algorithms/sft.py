@@ -22,7 +22,7 @@ class SFTConfig(TrainConfig):
     """how the learning rate falls after the warm-up"""
 
 
-class SFT(Algorithm[SFTConfig]):
+class SFT(Algorithm[SFTConfig, TokenBatch]):
     """Every answer token counts the same, the stop token included; prompts are read, not learned."""
 
     Config = SFTConfig
@@ -34,7 +34,7 @@ class SFT(Algorithm[SFTConfig]):
     def collect(self, step: int) -> TokenBatch:
         return pack(self.parts.demonstrations.batch(step))
 
-    def loss(self, batch: TokenBatch) -> Loss:  # type: ignore[override]
+    def loss(self, batch: TokenBatch) -> Loss:
         return token_loss(self.parts.policy, batch)
 
     def evaluate(self) -> dict[str, float]:

@@ -24,7 +24,10 @@ def run(resolved: Resolved[Any], ui: UI) -> int:
         ui.warn(f"{stopped}; the same command goes on from there")
         return stopped.code
     ui.table(
-        [{name: one[name] for name in ("round", "score", "win_rate", "kl", "steps", "model")} for one in result["rounds"]],
+        [
+            {name: one[name] for name in ("round", "score", "win_rate", "kl", "steps", "model")}
+            for one in result["rounds"]
+        ],
         title="rounds",
     )
     ui.say(f"ended: {result['reason']}; best model: {result['best']}; details: {Path(config.out) / 'loop.json'}")

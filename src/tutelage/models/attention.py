@@ -110,7 +110,9 @@ def attention(
     return _packed(query, key, value, packing, scaling, sliding_window), None
 
 
-def _packed(query: Tensor, key: Tensor, value: Tensor, packing: Packing, scaling: float | None, window: int | None) -> Tensor:
+def _packed(
+    query: Tensor, key: Tensor, value: Tensor, packing: Packing, scaling: float | None, window: int | None
+) -> Tensor:
     count, longest, total = len(packing.lengths), max(packing.lengths), query.shape[2]
     if count * longest <= _DENSE_LIMIT * total:
         # Right padding is harmless under a causal mask: no real query looks at a later position.

@@ -36,7 +36,7 @@ def add_adapter(model: Any, lora: LoRA, task: str, seed: int) -> Any:
     targets: str | list[str] = lora.targets if lora.targets == "all-linear" else lora.targets.split(",")
     config = peft.LoraConfig(
         r=lora.rank,
-        lora_alpha=lora.alpha,
+        lora_alpha=lora.alpha,  # type: ignore[arg-type]  # peft divides by the rank: any number will do
         lora_dropout=0.0,
         fan_in_fan_out=any(type(part).__name__ == "Conv1D" for part in model.modules()),  # GPT-2 stores its weights so
         target_modules=targets,

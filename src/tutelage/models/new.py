@@ -42,12 +42,16 @@ def hush() -> None:
 
 def new_tokenizer(texts: Iterable[str], vocab_size: int) -> Any:
     """A byte-level BPE (Sennrich et al. 2016) that can write any text; pad, begin and end are three distinct tokens."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
     core = Tokenizer(models.BPE())
+    # Every Chinese character stands alone: joined ones would glue the end of a name to whatever follows it.
     core.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        [
+            pre_tokenizers.Split(Regex("[\u3400-\u4dbf\u4e00-\u9fff]"), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
     )
     core.decoder = decoders.ByteLevel()
     special = [*SPECIAL.values(), *_ROLES]
@@ -72,6 +76,9 @@ def new_tokenizer(texts: Iterable[str], vocab_size: int) -> Any:
 def new_model(shape: Shape, tokenizer: Any, seed: int) -> Any:
     """A randomly initialised causal LM of `shape`; the same seed gives the same weights.
 
+    Weights begin at N(0, 1/hidden size), so that a small model's first logits have unit variance; with transformers'
+    fixed 0.02 a model of this size takes several times longer to learn to look things up (docs/LOG.md).
+
     Raises:
         UsageError: transformers knows no such architecture, or the sizes do not fit each other.
     """
@@ -80,14 +87,19 @@ def new_model(shape: Shape, tokenizer: Any, seed: int) -> Any:
     try:
         config = AutoConfig.for_model(shape.architecture)
     except ValueError as error:
-        raise UsageError(f"transformers knows no architecture '{shape.architecture}'", fix="qwen3, llama, mistral, gpt2 …") from error
+        raise UsageError(
+            f"transformers knows no architecture '{shape.architecture}'", fix="qwen3, llama, mistral, gpt2 …"
+        ) from error
     if shape.hidden_size % shape.heads or shape.heads % shape.key_value_heads:
         raise UsageError(
-            f"hidden size {shape.hidden_size}, {shape.heads} heads and {shape.key_value_heads} key-value heads do not divide",
+            f"hidden size {shape.hidden_size} does not divide into {shape.heads} heads, or these not into "
+            f"{shape.key_value_heads} key-value heads",
             fix="hidden size must be a multiple of heads, heads a multiple of key-value heads",
         )
-    config = type(config)(
+    kind: Any = type(config)
+    config = kind(
         vocab_size=len(tokenizer),
+        initializer_range=shape.hidden_size**-0.5,
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
@@ -100,7 +112,12 @@ def new_model(shape: Shape, tokenizer: Any, seed: int) -> Any:
 
 def _sizes(shape: Shape) -> dict[str, Any]:
     if shape.architecture == "gpt2":
-        return {"n_embd": shape.hidden_size, "n_layer": shape.layers, "n_head": shape.heads, "n_positions": shape.context}
+        return {
+            "n_embd": shape.hidden_size,
+            "n_layer": shape.layers,
+            "n_head": shape.heads,
+            "n_positions": shape.context,
+        }
     return {
         "hidden_size": shape.hidden_size,
         "intermediate_size": shape.hidden_size * 8 // 3 // 32 * 32 or 32,

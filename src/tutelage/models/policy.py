@@ -1,4 +1,4 @@
-"""A language model as a policy: log-probabilities of the learned tokens of packed sequences, and nothing else computed."""
+"""A language model as a policy: log-probabilities of the learned tokens of packed sequences, and nothing else."""
 
 from __future__ import annotations
 
@@ -116,7 +116,8 @@ class Policy(Backbone):
         """Write a plain Hugging Face folder (or a PEFT adapter folder) that stock libraries load."""
         generation = getattr(self.core, "generation_config", None)
         if generation is not None and self.eos_ids:
-            generation.eos_token_id = list(self.eos_ids) if len(self.eos_ids) > 1 else self.eos_ids[0]
+            first, *more = self.eos_ids
+            generation.eos_token_id = [first, *more] if more else first
             generation.pad_token_id = self.tokenizer.pad_token_id
         self.model.save_pretrained(str(folder))
         if generation is not None:

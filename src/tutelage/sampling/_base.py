@@ -30,7 +30,9 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1 or self.temperature <= 0 or not 0 < self.top_p <= 1 or self.top_k < 0:
-            raise UsageError(f"{self} makes no sense", fix="max_new_tokens ≥ 1, temperature > 0, 0 < top_p ≤ 1, top_k ≥ 0")
+            raise UsageError(
+                f"{self} makes no sense", fix="max_new_tokens ≥ 1, temperature > 0, 0 < top_p ≤ 1, top_k ≥ 0"
+            )
 
 
 class Sampler(ABC):

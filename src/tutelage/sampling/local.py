@@ -1,4 +1,4 @@
-"""Our own engine on stock models: prompts prefilled once and packed, answers decoded together, finished ones moved out."""
+"""Our own engine on stock models: prompts prefilled once, packed; answers decoded together, finished ones move out."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from tutelage.train.optim import Optimizer
 from tutelage.train.run import Run
 
 
-def train(algorithm: Algorithm[Any], optimizer: Optimizer, run: Run) -> None:
+def train(algorithm: Algorithm[Any, Any], optimizer: Optimizer, run: Run) -> None:
     """Do the steps that are left; every step is a pure function of the checkpoint before it and its number."""
     for step in run.steps():
         metrics: dict[str, float] = {"learning_rate": optimizer.begin(step) * algorithm.config.learning_rate}

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tutelage.algorithms import Algorithm, TrainConfig
 from tutelage.batches import Batch
 from tutelage.errors import DivergedError
+from tutelage.train.health import culprit
 
 _TOKENS_PER_PART = {"cpu": 8192}
 _TOKENS_PER_PART_ON_ACCELERATOR = 32768
@@ -20,7 +21,7 @@ _TOKENS_PER_PART_ON_ACCELERATOR = 32768
 class Optimizer:
     """AdamW (Loshchilov & Hutter 2019, 1711.05101) over the modules of an algorithm, each at its own learning rate."""
 
-    def __init__(self, algorithm: Algorithm[Any], config: TrainConfig, steps: int) -> None:
+    def __init__(self, algorithm: Algorithm[Any, Any], config: TrainConfig, steps: int) -> None:
         """
         Args:
             steps: of the whole run; the schedule is a function of the step's number.
@@ -48,13 +49,24 @@ class Optimizer:
             group["lr"] = group["peak"] * share
         return share
 
-    def step(self, algorithm: Algorithm[Any], batch: Batch) -> dict[str, float]:
+    def step(self, algorithm: Algorithm[Any, Any], batch: Batch) -> dict[str, float]:
         """Learn from `batch`; its loss and gradient do not depend on how it was cut.
 
         Raises:
             DivergedError: the loss or a gradient is not finite; nothing has been applied.
         """
         self.adam.zero_grad(set_to_none=True)
+        try:
+            means, whole = self._gradients(algorithm, batch)
+            norms = {f"gradient/{name}": self._clip(name, members, whole) for name, members in self.modules.items()}
+        except DivergedError as error:
+            error.add_note(culprit(batch))
+            raise
+        self.adam.step()
+        return means | norms
+
+    def _gradients(self, algorithm: Algorithm[Any, Any], batch: Batch) -> tuple[dict[str, float], float]:
+        """Leave the *summed* gradient of all parts in place; returns the mean metrics and the weight of the whole."""
         sums: dict[str, float] = {}
         whole = 0.0
         for rows in parts(batch.sizes(), self._tokens_per_part()):
@@ -66,10 +78,11 @@ class Optimizer:
             for name, value in {"loss": loss.total.detach(), **loss.metrics}.items():
                 sums[name] = sums.get(name, 0.0) + float(value) * weight
         if not whole > 0:
-            raise DivergedError("nothing in this batch is learned: all weights are zero", fix="check the data with `tutelage data inspect`")
-        norms = {f"gradient/{name}": self._clip(name, members, whole) for name, members in self.modules.items()}
-        self.adam.step()
-        return {name: value / whole for name, value in sums.items()} | norms
+            raise DivergedError(
+                "nothing in this batch is learned: all weights are zero",
+                fix="check the data with `tutelage data inspect`",
+            )
+        return {name: value / whole for name, value in sums.items()}, whole
 
     def _clip(self, name: str, members: dict[str, Tensor], whole: float) -> float:
         """Turn sums into means and hold the module's norm under the limit; the modules do not shrink each other."""
@@ -151,5 +164,5 @@ def _require_finite(value: float, what: str, rows: list[int] | None) -> None:
         raise DivergedError(
             f"the {what} is {value}; this step has not been applied",
             where=f"elements {rows[:8]} of the step's batch" if rows else None,
-            fix="lower --learning-rate, look at the rows with `tutelage data inspect`, or go on from the last checkpoint",
+            fix="lower --learning-rate, look at rows with `tutelage data inspect`, or go on from the last checkpoint",
         )

@@ -112,7 +112,7 @@ def test_every_kind_is_exported_and_counted(rate: Run, world: Path, simulated: d
 @pytest.mark.parametrize("kind", ["preference", "ranking", "rated", "raw"])
 def test_what_was_exported_can_be_imported(rate: Run, simulated: dict[str, Any], kind: str) -> None:
     rate("export", "--db", "r.db", "--out", "rows.jsonl", "--kind", kind)
-    told = rate("import", "--db", "i.db", "--data", "rows.jsonl")
+    told = rate("import", "--db", "i.db", "rows.jsonl")
     assert told["new_judgements"] > 0
     assert rate("import", "--db", "i.db", "--data", "rows.jsonl")["new_judgements"] == 0
     assert rate("stats", "--db", "i.db")["judgements"] == told["new_judgements"]
@@ -130,6 +130,7 @@ def test_stats_speak_to_people(world: Path, simulated: dict[str, Any], capsys: p
     said = capsys.readouterr().out
     for word in ("agreement", "raters", "adversary", "models", "one rater chooses what the others choose"):
         assert word in said
+    assert "{" not in said  # a table in a table's cell
     assert json.loads((world / "stats.json").read_text(encoding="utf-8"))["ceiling"]["value"] > 0.5
 
 

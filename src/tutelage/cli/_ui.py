@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TextIO, TypeVar
 
 T = TypeVar("T")
+_WHOLE = 12
+"""Characters of a cell that are never broken over two lines."""
 
 
 class Bar(Protocol):
@@ -66,7 +68,9 @@ class UI:
         table = Table(title=title or None, title_justify="left")
         for column in columns:
             numeric = all(isinstance(row.get(column), (int, float, type(None))) for row in rows)
-            table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+            widest = max(len(_cell(row.get(column))) for row in rows)
+            justify = "right" if numeric else "left"
+            table.add_column(column, justify=justify, overflow="fold", min_width=min(widest, _WHOLE))
         for row in rows:
             table.add_row(*(_cell(row.get(column)) for column in columns))
         _console(sys.stdout).print(table)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from tutelage.cli._ui import UI
 from tutelage.config import Resolved
@@ -27,7 +27,7 @@ _COLUMNS = {
     "left": "left",
     "ties": "ties",
     "severity": "severe",
-    "self_consistency": "as before",
+    "self_consistency": "again",
     "median_seconds": "s",
 }
 
@@ -78,6 +78,7 @@ class Import:
     """who judged, where the rows do not say"""
     on_bad: Literal["error", "skip"] = "error"
     """skip leaves bad rows out and counts them"""
+    positional: ClassVar[str] = "data"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +150,7 @@ def simulate(resolved: Resolved[Simulate], ui: UI) -> int:
             given = labeler.label(store, config.project, progress)
         counts = store.stats(config.project)
     ui.say(f"{asked} new questions, {given} new judgements by {len(labeler.raters)} simulated raters in {config.db}")
-    ui.table([counts], f"project {config.project}")
+    _show_totals(ui, counts, config.project)
     ui.result({"new_questions": asked, "new_judgements": given, **counts})
     return 0
 
@@ -300,7 +301,8 @@ def stats(resolved: Resolved[Stats], ui: UI) -> int:
     with Store(config.db, create=False) as store:
         _check_project(store, config.project, config.db)
         told = report(store, config.project)
-    ui.table([{key.replace("_", " "): told[key] for key in _COUNTS}], f"project {config.project}")
+    totals = {key: told[key] for key in _COUNTS} | {"raters": len(told["raters"])}
+    _show_totals(ui, totals, config.project)
     ui.table(
         [
             {
@@ -314,7 +316,7 @@ def stats(resolved: Resolved[Stats], ui: UI) -> int:
         "agreement (alpha: 1 = perfect, 0 = by chance; undefined = nothing shared or no variation; 95% intervals)",
     )
     shown = [{short: _short(line[key]) for key, short in _COLUMNS.items()} for line in told["raters"]]
-    ui.table(shown, "raters (right: estimated share of right choices; weight: what an export gives their word)")
+    ui.table(shown, "raters (right: estimated share of right choices; weight: what an export gives their word; again: same answer when asked again)")
     if told["models"]:
         ui.table(told["models"]["strengths"], "models (log odds, 95% intervals over prompts)")
     if told["ceiling"]:
@@ -331,6 +333,11 @@ def stats(resolved: Resolved[Stats], ui: UI) -> int:
         write(config.out, [told])
     ui.result(told)
     return 0
+
+
+def _show_totals(ui: UI, counts: Mapping[str, int], project: str) -> None:
+    rows = [{"": key.replace("_", " "), "number": count} for key, count in counts.items()]
+    ui.table(rows, f"project {project}")
 
 
 def _with_interval(line: dict[str, Any], name: str) -> str:

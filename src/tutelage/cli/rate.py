@@ -316,7 +316,8 @@ def stats(resolved: Resolved[Stats], ui: UI) -> int:
         "agreement (alpha: 1 = perfect, 0 = by chance; undefined = nothing shared or no variation; 95% intervals)",
     )
     shown = [{short: _short(line[key]) for key, short in _COLUMNS.items()} for line in told["raters"]]
-    ui.table(shown, "raters (right: estimated share of right choices; weight: what an export gives their word; again: same answer when asked again)")
+    meant = "right: estimated share of right choices; weight: of their word in an export; again: repeats itself"
+    ui.table(shown, f"raters ({meant})")
     if told["models"]:
         ui.table(told["models"]["strengths"], "models (log odds, 95% intervals over prompts)")
     if told["ceiling"]:

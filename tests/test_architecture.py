@@ -18,7 +18,7 @@ FILES = sorted((SOURCE / "tutelage").rglob("*.py"))
 
 FLOORS = [
     ["cli"],
-    ["flow"],
+    ["flow", "api"],
     ["build"],
     ["train"],
     ["algorithms", "eval", "labelers", "web", "envs"],

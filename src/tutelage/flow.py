@@ -56,7 +56,7 @@ class Flow:
         self.folder, self.execute, self.say = folder, execute, say
         self.path = folder / "flow.json"
         self.began = time.monotonic()
-        self.state: dict[str, Any] = _read(self.path) or {"done": [], "seconds": 0.0, "peak_gib": 0.0}
+        self.state: dict[str, Any] = read_json(self.path) or {"done": [], "seconds": 0.0, "peak_gib": 0.0}
 
     @property
     def seconds(self) -> float:
@@ -335,8 +335,8 @@ def _slice(config: LoopConfig, number: int, path: Path) -> Path:
 
 def _outcome(folder: Path, number: int, start: str, plan: RoundPlan) -> dict[str, Any]:
     """What a round came to, and which judgements made its model."""
-    found = _read(folder / "eval" / "summary.json")
-    done = _read(folder / plan.algorithm / "done.json")
+    found = read_json(folder / "eval" / "summary.json")
+    done = read_json(folder / plan.algorithm / "done.json")
     model = str(folder / plan.algorithm / "model")
     gain = (found.get("gold_gain_high") or 0.0) - (found.get("gold_gain") or 0.0)
     score = found.get("gold_after")
@@ -372,7 +372,8 @@ def _fingerprint(path: Path) -> dict[str, str]:
     return {"file": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """What a JSON file holds; nothing if it is not there."""
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 

@@ -146,7 +146,7 @@ RULES = (
         "add an SFT term, lower --learning-rate or raise beta", -10.0,
     ),
     Rule(
-        "gradient", "gradient/policy", lambda now, seen: seen.part > 0.05 and now > seen.limit * seen.typical > 0,
+        "gradient", "gradient/policy", lambda now, seen: seen.part > 0.2 and now > seen.limit * seen.typical > 0,
         "the gradient norm is {now:.3g}, {limit:.0f} times its usual size",
         "one batch is unlike the others: look at its rows, or lower --max-grad-norm", 20.0, 1,
     ),

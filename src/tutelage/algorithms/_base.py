@@ -81,7 +81,7 @@ class TrainConfig:
     keep: int = 2
     """checkpoints to keep (at least 2)"""
     log_every: int = 1
-    """steps between lines on the screen"""
+    """steps between lines of metrics.jsonl"""
     eval_every: int = 0
     """steps between evaluations; 0 = at the end only"""
     max_minutes: float = 0.0

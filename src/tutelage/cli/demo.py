@@ -93,12 +93,11 @@ PRETRAIN: dict[str, Any] = {
     "key_value_heads": 4,
     "learning_rate": 3e-3,
     "adam_beta2": 0.98,
-    "log_every": 20,
 }
-SFT: dict[str, Any] = {"epochs": 2, "batch_size": 16, "max_length": 256, "learning_rate": 1e-3, "log_every": 20}
+SFT: dict[str, Any] = {"epochs": 2, "batch_size": 16, "max_length": 256, "learning_rate": 1e-3}
 SAMPLE: dict[str, Any] = {"n": 4, "max_new_tokens": 48}
 RATE: dict[str, Any] = {"overlap": 3}
-REWARD: dict[str, Any] = {"epochs": 2, "batch_size": 32, "max_length": 256, "learning_rate": 5e-4, "log_every": 10}
+REWARD: dict[str, Any] = {"epochs": 2, "batch_size": 32, "max_length": 256, "learning_rate": 5e-4}
 EVALUATE: dict[str, Any] = {"max_new_tokens": 48, "raters": "fresh:5"}
 SETTINGS: dict[str, dict[str, Any]] = {
     "ppo": {

@@ -68,7 +68,8 @@ def main() -> None:
     )  # fmt: skip
     _run(
         "ppo", model=tuned, reward=out / "reward" / "model", data=prompts, out=out / "ppo", steps=25,
-        learning_rate=5e-5, critic_learning_rate=2e-4, updates=2, minibatches=2, max_new_tokens=48, value_clip=0, **SMALL,
+        learning_rate=5e-5, critic_learning_rate=2e-4, updates=2, minibatches=2, max_new_tokens=48,
+        value_clip=0, **SMALL,
     )  # fmt: skip
     print(table(out, pairs, held_out))
 

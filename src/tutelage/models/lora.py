@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,8 @@ def add_adapter(model: Any, lora: LoRA, task: str, seed: int) -> Any:
         modules_to_save=["score"] if task == "SEQ_CLS" else None,
     )
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)  # peft asks so
             torch.manual_seed(seed)
             return peft.get_peft_model(model, config)
     except ValueError as error:

@@ -170,3 +170,33 @@ def test_constraints_pin_every_dependency_within_its_bounds():
 
 def _plain(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_the_code_quoted_beside_equations_stands_in_its_file():
+    page = REPO / "docs" / "algorithms.md"
+    rows = re.findall(r"^\|[^|]*\| `([^`]+)` \| \[[^\]]*\]\(([^)]+)\) \|$", read(page), re.MULTILINE)
+    assert len(rows) >= 15
+    assert not [f"{file}: {code}" for code, file in rows if code not in read(page.parent / file)]
+
+
+def test_the_defaults_told_of_algorithms_are_the_defaults():
+    from tutelage import registry
+    from tutelage.cli import _verbs
+    from tutelage.config import describe
+
+    sections = dict(
+        re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", read(REPO / "docs/algorithms.md"), re.MULTILINE | re.DOTALL)
+    )
+    assert sorted(sections) == registry.names("algorithms")
+    for name, section in sections.items():
+        told = dict(re.findall(r"^\| `(\w+)` \| (\S+) \| [^|]*\|$", section, re.MULTILINE))
+        real = {field.name: str(field.default) for field in describe(_verbs.load(name, None).config)}
+        assert told and told == {key: real.get(key) for key in told}, name
+
+
+def test_the_tour_counts_the_lines_of_the_spine():
+    page = REPO / "docs" / "tour.md"
+    told = re.findall(r"^\| \[[^\]]+\]\(([^)]+\.py)\) \| (\d+) \|", read(page), re.MULTILINE)
+    real = {file: len(read(page.parent / file).splitlines()) for file, _ in told}
+    assert len(told) >= 6
+    assert not {file: real[file] for file, count in told if abs(real[file] - int(count)) > 0.1 * int(count)}

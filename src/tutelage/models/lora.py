@@ -46,7 +46,7 @@ def add_adapter(model: Any, lora: LoRA, task: str, seed: int) -> Any:
     )
     try:
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)  # peft asks so
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)  # by peft
             torch.manual_seed(seed)
             return peft.get_peft_model(model, config)
     except ValueError as error:

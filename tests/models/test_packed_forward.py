@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from tests_support import ARCHITECTURES, batch_of, random_rows
 from tutelage.batches import TokenBatch
@@ -132,6 +132,66 @@ def test_under_lora_the_reference_is_the_base_and_training_moves_the_adapter_onl
     assert (tmp_path / "adapter_model.safetensors").is_file()
     folded = load_policy(str(tmp_path), device="cpu")
     torch.testing.assert_close(folded.logprobs(batch).logprobs, moved, atol=1e-4, rtol=0)
+
+
+def moved(backbone):
+    """The same with its adapter (or all of it) somewhere else."""
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in backbone.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn_like(parameter) * 0.1)
+    return backbone
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_an_adapter_on_an_adapter_starts_from_the_sum_and_is_saved_with_it(model_folder, architecture, tmp_path):
+    batch, lora = batch_of(random_rows((9, 6))), LoRA(rank=4)
+    first = moved(load_policy(str(model_folder(architecture)), device="cpu", lora=lora))
+    first.save(tmp_path / "sft")
+    second = load_policy(str(tmp_path / "sft"), device="cpu", lora=lora)
+    reference = Reference(second)
+    wanted = first.logprobs(batch).logprobs.detach()
+    moved(second)
+    torch.testing.assert_close(reference.logprobs(batch).logprobs, wanted, atol=1e-4, rtol=0)
+    second.save(tmp_path / "dpo")
+    again = load_policy(str(tmp_path / "dpo"), device="cpu")
+    torch.testing.assert_close(again.logprobs(batch).logprobs, second.logprobs(batch).logprobs, atol=1e-4, rtol=0)
+    assert (again.logprobs(batch).logprobs - wanted).abs().max() > 1e-3
+    scorer = moved(load_scorer(str(tmp_path / "sft"), device="cpu", lora=lora))
+    scorer.save(tmp_path / "reward")
+    read = load_scorer(str(tmp_path / "reward"), device="cpu", head="trained").scores(batch)
+    torch.testing.assert_close(read, scorer.scores(batch), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("load", [load_policy, load_scorer])
+def test_an_adapter_on_a_base_that_was_given_a_pad_token_loads_again(load, model_folder, tmp_path):
+    stock, tokenizer = (
+        AutoModelForCausalLM.from_pretrained(model_folder("llama")),
+        AutoTokenizer.from_pretrained(model_folder("llama")),
+    )
+    tokenizer._tokenizer = type(tokenizer._tokenizer).from_str(tokenizer._tokenizer.to_str().replace("<pad>", "<odd>"))
+    tokenizer.pad_token = None
+    stock.save_pretrained(tmp_path / "base")
+    tokenizer.save_pretrained(tmp_path / "base")
+    made = moved(load(str(tmp_path / "base"), device="cpu", lora=LoRA(rank=4)))
+    assert any("grew" in note for note in made.notes)
+    made.save(tmp_path / "out")
+    rows = random_rows((9, 6))
+    one, two = (model.hidden(batch_of(rows)) for model in (made, load(str(tmp_path / "out"), device="cpu")))
+    torch.testing.assert_close(one, two, atol=1e-4, rtol=0)
+
+
+def test_the_output_layer_takes_no_adapter_since_it_would_never_learn(tiny_model):
+    with pytest.raises(UsageError, match="output layer"):
+        load_policy(str(tiny_model), device="cpu", lora=LoRA(rank=4, targets="q_proj,lm_head"))
+
+
+def test_a_saved_policy_stops_where_its_chat_template_ends_an_answer(tiny_chat_model, tmp_path):
+    policy = load_policy(str(tiny_chat_model), device="cpu")
+    policy.save(tmp_path)
+    stops = AutoModelForCausalLM.from_pretrained(tmp_path).generation_config.eos_token_id
+    assert policy.tokenizer.convert_ids_to_tokens(stops) == ["<|im_end|>", "</s>"]
 
 
 def test_the_reference_stays_when_the_policy_moves(tiny_model):

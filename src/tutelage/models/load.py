@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from tutelage.batches import TokenBatch
-from tutelage.data.template import fix_tokenizer
+from tutelage.data.template import Renderer, fix_tokenizer
 from tutelage.errors import DataError, DivergedError, MissingInputError, ServiceError, TutelageError, UsageError
 from tutelage.models import lora as adapters
 from tutelage.models.attention import plug_in
@@ -95,13 +95,13 @@ def load_policy(
 
     where = pick_device(device)
     tokenizer = _tokenizer(path)
-    model, notes = _prepare(_load(AutoModelForCausalLM, path, dtype=torch.float32), tokenizer)
+    model, notes, grown = _prepare(_load(AutoModelForCausalLM, path, dtype=torch.float32), tokenizer)
     wanted = _stock_logits(model)
     plug_in(model)
     if lora is not None:
         model = adapters.add_adapter(model, lora, "CAUSAL_LM", seed)
     policy = Policy(model, tokenizer, path, pick_dtype(dtype, where)).eval()
-    policy.notes = notes
+    policy.notes, policy.derived = notes, grown or adapters.is_adapter(Path(path))
     policy.eos_ids = stop_ids(policy.core, tokenizer)
     policy.to(where)
     _verify(policy, wanted[0], lambda hidden: policy.head(hidden))
@@ -137,22 +137,22 @@ def load_scorer(
             fix="name what `tutelage reward` made (RUN/model), or any sequence classifier with one label",
         )
     _initialise(model.score.weight, "normal" if head == "keep" and fresh else head, seed)
-    model, notes = _prepare(model, tokenizer)
+    model, notes, grown = _prepare(model, tokenizer)
     wanted = _stock_logits(model)
     plug_in(model)
     if lora is not None:
         model = adapters.add_adapter(model, lora, "SEQ_CLS", seed)
     scorer = Scorer(model, tokenizer, path, pick_dtype(dtype, where)).eval().to(where)
-    scorer.notes = notes
+    scorer.notes, scorer.derived = notes, grown or adapters.is_adapter(Path(path))
     _verify(scorer, wanted, lambda hidden: scorer.head(hidden[-1:].float()))
     return scorer
 
 
 def stop_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
-    """Every token that ends an answer: the tokenizer's own first, then those of the generation config."""
+    """Every token that ends an answer: those that training teaches first, then those of the generation config."""
     generation = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     listed = generation if isinstance(generation, list) else [generation]
-    return tuple(dict.fromkeys(int(token) for token in [tokenizer.eos_token_id, *listed] if token is not None))
+    return tuple(dict.fromkeys(int(token) for token in [*Renderer(tokenizer).stop_ids, *listed] if token is not None))
 
 
 def _load(model_class: Any, path: str, **options: Any) -> Any:
@@ -219,8 +219,8 @@ def _initialise(weight: Tensor, head: str, seed: int) -> None:
             weight.copy_(noise / (weight.shape[-1] + 1) ** 0.5)
 
 
-def _prepare(model: Any, tokenizer: Any) -> tuple[Any, list[str]]:
-    """Switch dropout off and give the tokenizer what it lacks; also says what was changed."""
+def _prepare(model: Any, tokenizer: Any) -> tuple[Any, list[str], bool]:
+    """Switch dropout off and give the tokenizer what it lacks; also says what was changed, and if the weights were."""
     for name in _DROPOUTS:
         if getattr(model.config, name, None):
             setattr(model.config, name, 0.0)
@@ -235,11 +235,12 @@ def _prepare(model: Any, tokenizer: Any) -> tuple[Any, list[str]]:
             fix="use the tokenizer that the model was trained with",
         )
     notes = fix_tokenizer(tokenizer, rows=rows, grow=True)
-    if len(tokenizer) > rows:
+    grown = len(tokenizer) > rows
+    if grown:
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
         notes.append(f"the embedding grew from {rows} to {len(tokenizer)} rows for it")
     model.config.pad_token_id = tokenizer.pad_token_id
-    return model.eval(), notes
+    return model.eval(), notes, grown
 
 
 def _probe(model: Any) -> Tensor:

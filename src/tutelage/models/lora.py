@@ -30,11 +30,15 @@ def add_adapter(model: Any, lora: LoRA, task: str, seed: int) -> Any:
         seed: of the adapter's first weights.
 
     Raises:
-        UsageError: no layer has one of the target names.
+        UsageError: no layer has one of the target names, or one of them is the output layer.
     """
     import peft
 
     targets: str | list[str] = lora.targets if lora.targets == "all-linear" else lora.targets.split(",")
+    head = [name.rpartition(".")[2] for name, part in model.named_modules() if part is model.get_output_embeddings()]
+    if head and head[0] in targets:
+        # log-probabilities are taken from the output layer's own weight: an adapter there would never learn
+        raise UsageError("the output layer cannot have an adapter", fix="--lora-targets all-linear leaves it out")
     config = peft.LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,  # type: ignore[arg-type]  # peft divides by the rank: any number will do
@@ -85,4 +89,5 @@ def merged(model_class: Any, folder: Path, **options: Any) -> Any:
             fix="put the base back, or correct base_model_name_or_path",
         )
     base = model_class.from_pretrained(base_name, **options)
-    return peft.PeftModel.from_pretrained(base, str(folder)).merge_and_unload()
+    config.task_type = None  # peft's wrapper for a language model refuses a scorer that stands on the same body
+    return peft.PeftModel.from_pretrained(base, str(folder), config=config).merge_and_unload()

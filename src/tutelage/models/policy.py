@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,8 @@ class Backbone(nn.Module):
         self.compute_dtype = dtype
         self.notes: list[str] = []
         """what loading had to change, one sentence each"""
+        self.derived = False
+        """whether loading changed the weights (an adapter folded in, a pad token added): no folder holds them then"""
 
     @property
     def core(self) -> Any:
@@ -84,6 +87,17 @@ class Backbone(nn.Module):
         )
         return out.last_hidden_state[0]
 
+    def _write(self, folder: Path) -> None:
+        """The model or its adapter, and the tokenizer.
+
+        An adapter's file names the folder of its base. Where no folder holds the base as it was trained on, what is
+        loaded there would be another model (the first adapter lost), so all is folded together and written whole.
+        """
+        whole = self.derived and self.model is not self.core
+        model = copy.deepcopy(self.model).merge_and_unload() if whole else self.model
+        model.save_pretrained(str(folder))
+        self.tokenizer.save_pretrained(str(folder))
+
 
 class Policy(Backbone):
     """Any Hugging Face causal LM, perhaps under a LoRA adapter. Dropout is off, always: ratios start at exactly 1."""
@@ -113,16 +127,15 @@ class Policy(Backbone):
         return TokenScores(batch.answers(logprobs), batch.answers(entropy))
 
     def save(self, folder: Path) -> None:
-        """Write a plain Hugging Face folder (or a PEFT adapter folder) that stock libraries load."""
+        """Write a plain Hugging Face folder (or a PEFT adapter folder) that stock libraries load and stop with."""
         generation = getattr(self.core, "generation_config", None)
         if generation is not None and self.eos_ids:
             first, *more = self.eos_ids
             generation.eos_token_id = [first, *more] if more else first
             generation.pad_token_id = self.tokenizer.pad_token_id
-        self.model.save_pretrained(str(folder))
+        self._write(folder)
         if generation is not None:
             generation.save_pretrained(str(folder))
-        self.tokenizer.save_pretrained(str(folder))
 
 
 class Scorer(Backbone):
@@ -150,5 +163,4 @@ class Scorer(Backbone):
     def save(self, folder: Path) -> None:
         """Write a folder that `AutoModelForSequenceClassification` loads and scores equally."""
         self.core.config.pad_token_id = self.tokenizer.pad_token_id
-        self.model.save_pretrained(str(folder))
-        self.tokenizer.save_pretrained(str(folder))
+        self._write(folder)

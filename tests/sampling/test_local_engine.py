@@ -118,3 +118,21 @@ def test_uniforms_are_a_pure_function_of_seed_prompt_and_answer():
 def test_settings_that_make_no_sense_are_refused(wrong):
     with pytest.raises(UsageError, match="makes no sense"):
         Sampling(**wrong)
+
+
+def test_a_prompt_that_stands_in_a_batch_twice_gets_other_answers_each_time(tiny_model):
+    local, policy = engine(tiny_model)
+    local.slots = 4
+    twice = local.sample(policy, [*PROMPTS[:2], PROMPTS[0]], 2, seed=5)
+    texts, more = [one.text for one in twice.samples], local.sample(policy, PROMPTS[:1], 4, seed=5).samples
+    assert [*texts[:2], *texts[4:]] == [one.text for one in more] and len(set(texts)) == len(texts)
+    assert [one.id for one in twice.samples] == ["0/0", "0/1", "1/0", "1/1", "0/2", "0/3"]
+
+
+def test_a_random_number_next_to_one_draws_a_token_that_can_be_drawn(tiny_model, monkeypatch):
+    monkeypatch.setattr("tutelage.sampling.local.uniforms", lambda *_: np.full(4, np.nextafter(1.0, 0.0)))
+    local, policy = engine(tiny_model, max_new_tokens=4, top_k=2)
+    rollouts = local.sample(policy, PROMPTS, 1, seed=0)
+    last = policy.model.config.vocab_size - 1
+    assert (rollouts.logprobs[rollouts.batch.answer_mask] > -math.log(last)).all()
+    assert last not in rollouts.batch.answer_tokens

@@ -42,7 +42,8 @@ class Sampler(ABC):
     def sample(self, policy: Policy, prompts: Sequence[Prompt], n: int, seed: int) -> Rollouts:
         """`n` answers to each prompt; row i·n + j is answer j to prompt i.
 
-        A sequence's randomness depends on (seed, prompt id, j) alone, never on which other prompts were asked with it.
+        A sequence's randomness depends on (seed, prompt id, j) alone, never on which other prompts were asked with it;
+        a prompt that stands there again goes on at j + n, so that no answer is drawn twice.
         """
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,9 @@ from tutelage.models.attention import SlotCache
 from tutelage.models.policy import Policy
 from tutelage.sampling._base import Sampler, Sampling, uniforms
 from tutelage.types import Prompt, Sample
+
+_BELOW_ONE = 1 - 2**-24
+"""The largest float32 below 1: a number that rounds to 1 would draw the vocabulary's last token, however unlikely."""
 
 
 @dataclass
@@ -46,20 +50,23 @@ class Local(Sampler):
     @torch.no_grad()
     def sample(self, policy: Policy, prompts: Sequence[Prompt], n: int, seed: int) -> Rollouts:
         encoded = [self.renderer.prompt(prompt.content) for prompt in prompts]
+        names = _names(prompts, n)
         per_round = max(1, self.slots // n)
         rounds = [
-            self._round(policy, prompts[start : start + per_round], encoded[start : start + per_round], n, seed)
+            self._round(policy, names[start * n : (start + per_round) * n], encoded[start : start + per_round], n, seed)
             for start in range(0, len(prompts), per_round)
         ]
         drawn = _Drawn(*(torch.cat(parts) for parts in zip(*(vars(one).values() for one in rounds), strict=True)))
-        return self._rollouts(policy, prompts, encoded, drawn, n, seed)
+        return self._rollouts(policy, prompts, names, encoded, drawn, seed)
 
-    def _round(self, policy: Policy, prompts: Sequence[Prompt], encoded: list[list[int]], n: int, seed: int) -> _Drawn:
+    def _round(
+        self, policy: Policy, names: Sequence[tuple[str, int]], encoded: list[list[int]], n: int, seed: int
+    ) -> _Drawn:
         limit = self._limit(policy, encoded)
-        count = len(prompts) * n
-        noise = np.stack([uniforms(seed, prompt.id, j, limit) for prompt in prompts for j in range(n)])
+        count = len(names)
+        noise = np.stack([uniforms(seed, prompt, number, limit) for prompt, number in names])
         device = policy.device
-        noise_on_device = torch.from_numpy(noise).to(device, torch.float32)
+        noise_on_device = torch.from_numpy(noise).to(device, torch.float32).clamp_(max=_BELOW_ONE)
         cache = SlotCache(count, max(map(len, encoded)) + limit)
         logits = self._prefill(policy, encoded, n, cache)
         lengths = torch.tensor([len(ids) for ids in encoded], device=device).repeat_interleave(n)
@@ -120,10 +127,16 @@ class Local(Sampler):
         return tokens, logprobs.gather(-1, tokens[:, None])[:, 0]
 
     def _rollouts(
-        self, policy: Policy, prompts: Sequence[Prompt], encoded: list[list[int]], drawn: _Drawn, n: int, seed: int
+        self,
+        policy: Policy,
+        prompts: Sequence[Prompt],
+        names: Sequence[tuple[str, int]],
+        encoded: list[list[int]],
+        drawn: _Drawn,
+        seed: int,
     ) -> Rollouts:
         tokens, counts, stopped = drawn.tokens.tolist(), drawn.counts.tolist(), drawn.stopped.tolist()
-        rows, samples = [], []
+        rows, samples, n = [], [], len(names) // len(prompts)
         for index, (answer, count, ended) in enumerate(zip(tokens, counts, stopped, strict=True)):
             prompt, ids = prompts[index // n], encoded[index // n]
             answer = answer[:count]
@@ -131,9 +144,19 @@ class Local(Sampler):
             text = policy.tokenizer.decode(answer[:-1] if ended else answer, skip_special_tokens=True)
             text = text.replace("\0", "\ufffd")  # databases and JSON readers refuse NUL; an untrained model writes it
             finish = "stop" if ended else "length"
-            samples.append(Sample(f"{prompt.id}/{index % n}", prompt, text, finish, policy.name, seed))
+            samples.append(Sample(f"{prompt.id}/{names[index][1]}", prompt, text, finish, policy.name, seed))
         width = max(counts)
         return Rollouts(TokenBatch.of(rows), drawn.logprobs[:, :width], drawn.stopped, tuple(samples))
+
+
+def _names(prompts: Sequence[Prompt], n: int) -> list[tuple[str, int]]:
+    """(prompt id, number) of each answer: a prompt that is asked again goes on counting, and gets other answers."""
+    asked = Counter[str]()
+    found: list[tuple[str, int]] = []
+    for prompt in prompts:
+        found += [(prompt.id, asked[prompt.id] + number) for number in range(n)]
+        asked[prompt.id] += n
+    return found
 
 
 def _truncated(probabilities: Tensor, sampling: Sampling) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,23 @@ def test_an_answer_without_words_has_a_score_too(tiny_model: Path) -> None:
     scorer = load_scorer(str(tiny_model))
     found = Learned(scorer, Renderer(scorer.tokenizer)).score(samples("", "x"))
     assert bool(found.value.isfinite().all()) and found.value[0] != found.value[1]
+
+
+def test_an_answer_that_the_template_trims_to_nothing_has_a_score_too(tiny_chat_model: Path) -> None:
+    scorer = load_scorer(str(tiny_chat_model))
+    scorer.tokenizer.chat_template = scorer.tokenizer.chat_template.replace(
+        "message['content'] }}", "message['content'] | trim }}"
+    )
+    asked = samples("", " \n", "<|im_end|>", prompt=(Message("user", "hi"),))
+    found = Learned(scorer, Renderer(scorer.tokenizer)).score(asked).value
+    assert found[0] == found[1] and bool(found.isfinite().all())
+
+
+def test_an_answer_that_was_cut_off_is_scored_as_the_text_that_raters_see(tiny_model: Path) -> None:
+    scorer = load_scorer(str(tiny_model))
+    whole = samples("A bridge")
+    found = Learned(scorer, Renderer(scorer.tokenizer)).score([*whole, replace(whole[0], finish="length")]).value
+    assert found[0] == found[1]
 
 
 def test_a_taste_reads_what_is_known_about_the_prompt_and_keeps_its_aspects() -> None:

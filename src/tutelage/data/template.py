@@ -76,8 +76,11 @@ class Renderer:
         """
         return list(self._within(self._encode(self.prompt_text(content))) or self._start)
 
-    def answer(self, prompt: Text, completion: Text) -> Encoded:
+    def answer(self, prompt: Text, completion: Text, *, may_be_empty: bool = False) -> Encoded:
         """A prompt and its answer; every assistant turn of the answer is learned, its stop token included.
+
+        Args:
+            may_be_empty: an answer without words, which a model may give and no data should hold, is its stop token.
 
         Raises:
             DataError: too long, empty, or refused by the chat template; a message list after a string prompt.
@@ -88,11 +91,14 @@ class Renderer:
                     "the prompt is a string but the completion is a list of messages",
                     fix="give both as strings or both as messages",
                 )
-            return self._finish([(self.prompt_text(prompt), False), (completion, True)], self.eos_id)
+            pieces = [(self.prompt_text(prompt), False), (completion, True)]
+            return self._finish(pieces, self.eos_id, may_be_empty)
         turns = (Message("assistant", completion),) if isinstance(completion, str) else completion
-        return self.conversation((*prompt, *turns), first_learned=len(prompt))
+        return self.conversation((*prompt, *turns), first_learned=len(prompt), may_be_empty=may_be_empty)
 
-    def conversation(self, messages: Sequence[Message], first_learned: int = 0) -> Encoded:
+    def conversation(
+        self, messages: Sequence[Message], first_learned: int = 0, *, may_be_empty: bool = False
+    ) -> Encoded:
         """All messages; the assistant turns from index `first_learned` on are learned, their turn ends included.
 
         Raises:
@@ -113,7 +119,7 @@ class Renderer:
             turn, tail = self._cut_after_stop(turn)
             pieces += [(context, False), (turn, True)]
             done = after.removesuffix(tail) if tail else after
-        return self._finish(pieces, self.turn_end)
+        return self._finish(pieces, self.turn_end, may_be_empty)
 
     def document(self, text: str) -> list[int]:
         """Token ids of one document of a corpus: BOS where the tokenizer adds one, the text, the end token."""
@@ -211,7 +217,7 @@ class Renderer:
         context = before[found + len(content) :]
         return context.removeprefix(str(self.tokenizer.convert_ids_to_tokens(self.turn_end)))
 
-    def _finish(self, pieces: Sequence[tuple[str, bool]], stop: int) -> Encoded:
+    def _finish(self, pieces: Sequence[tuple[str, bool]], stop: int, may_be_empty: bool) -> Encoded:
         """Join pieces of text so that the ids of each continue, and never change, the ids before it."""
         tokens, mask, text = list[int](), list[bool](), ""
         for piece, learned in pieces:
@@ -219,9 +225,9 @@ class Renderer:
             whole = self._encode(text)
             new = whole[len(tokens) :] if list(whole[: len(tokens)]) == tokens else self._encode_after(piece)
             if learned:
-                if not new or set(new) <= set(self.stop_ids):
+                if not may_be_empty and set(new) <= set(self.stop_ids):
                     raise DataError("the completion is empty", fix="remove the row or write an answer")
-                new = new if new[-1] in self.stop_ids else (*new, stop)
+                new = new if new and new[-1] in self.stop_ids else (*new, stop)
             if not tokens and not new:
                 new = self._start
             tokens += new

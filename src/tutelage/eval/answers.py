@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tutelage.data.pack import pack
-from tutelage.data.template import Encoded, Renderer
+from tutelage.data.template import Renderer
 from tutelage.errors import UsageError
 from tutelage.eval._parts import Parts, mark, model_mark, text_json
 from tutelage.eval.likelihood import answer_logprobs
@@ -168,7 +168,8 @@ def reward_scores(path: str, pairs: Sequence[tuple[Text, Text]], where: Where, p
         out: list[float] = []
         with torch.no_grad():
             for start in range(0, len(pairs), _SCORED_AT_ONCE):
-                encoded = [_encoded(renderer, *pair) for pair in pairs[start : start + _SCORED_AT_ONCE]]
+                some = pairs[start : start + _SCORED_AT_ONCE]
+                encoded = [renderer.answer(prompt, answer, may_be_empty=True) for prompt, answer in some]
                 out += scorer.scores(pack(encoded)).float().tolist()
         return out
 
@@ -181,14 +182,6 @@ def pair_margins(path: str, pairs: Sequence[Preference], where: Where, parts: Pa
     texts = [(pair.prompt, side) for pair in pairs for side in (pair.chosen, pair.rejected)]
     scores = reward_scores(path, texts, where, parts)
     return [chosen - rejected for chosen, rejected in zip(scores[::2], scores[1::2], strict=True)]
-
-
-def _encoded(renderer: Renderer, prompt: Text, answer: Text) -> Encoded:
-    """As trained; an empty answer, which no data set has but a model may give, is its stop token alone."""
-    if answer and (not isinstance(answer, str) or answer.strip()):
-        return renderer.answer(prompt, answer)
-    start = renderer.prompt(prompt)
-    return Encoded([*start, renderer.stop_ids[0]], [False] * len(start) + [True])
 
 
 def _vocabulary(tokenizer: Any) -> str:

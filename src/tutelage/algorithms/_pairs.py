@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from tutelage.algorithms._base import EncodedPair
@@ -22,5 +23,6 @@ def batch_of(pairs: Sequence[EncodedPair]) -> PairBatch:
 
 
 def weighted_mean(each: Tensor, weight: Tensor) -> Tensor:
-    """Σ w·x / Σ w over pairs, both [P]."""
-    return (each * weight).sum() / weight.sum()
+    """Σ w·x / Σ w over pairs, both [P]; 0 where all weights are 0, as in a part of a batch that holds only such."""
+    whole = weight.sum()
+    return (each * weight).sum() / torch.where(whole > 0, whole, torch.ones_like(whole))

@@ -93,9 +93,9 @@ class DPO(Algorithm[DPOConfig, ScoredPairs]):
     def evaluate(self) -> dict[str, float]:
         rows, size = self.parts.preferences.held_out, self.config.batch_size
         losses = [self.loss(self._scored(batch_of(rows[start : start + size]))) for start in range(0, len(rows), size)]
-        if not losses:
-            return {}
         whole = sum(float(loss.weight) for loss in losses)
+        if not whole:
+            return {}
         return {
             f"eval/{name.rpartition('/')[2]}": sum(float(loss.metrics[name]) * float(loss.weight) for loss in losses)
             / whole

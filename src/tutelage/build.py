@@ -16,6 +16,7 @@ from tutelage.algorithms import Algorithm, TrainConfig
 from tutelage.algorithms._base import EncodedPair
 from tutelage.config import Resolved
 from tutelage.data import formats
+from tutelage.data.check import leaked
 from tutelage.data.loader import Order
 from tutelage.data.template import Encoded, Renderer, chunks
 from tutelage.errors import DataError, UsageError
@@ -215,8 +216,10 @@ class Toolbox:
         return self._read("prompt", check)
 
     def _read(self, kind: str, encode: Callable[[Any], T]) -> InOrder[T]:
-        train = self._encoded(self._load(self.config.data, kind, self.given.rows), encode)
-        return self._ordered(train, self._encoded(self._load(self.config.eval_data, kind), encode))
+        learned, held_out = self._load(self.config.data, kind, self.given.rows), self._load(self.config.eval_data, kind)
+        if seen := leaked(learned, held_out):
+            self.say(f"{len(seen)} of {len(held_out)} prompts of --eval-data are learned on too: eval/… will flatter")
+        return self._ordered(self._encoded(learned, encode), self._encoded(held_out, encode))
 
     def _ordered(self, rows: Sequence[T], held_out: Sequence[T]) -> InOrder[T]:
         if not rows:

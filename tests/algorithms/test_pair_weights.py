@@ -1,4 +1,4 @@
-"""Weights of pairs: how a batch is cut changes nothing, not even where a part holds only pairs that count for nothing."""
+"""Weights of pairs: how a batch is cut changes nothing, even where a part holds only pairs that count for nothing."""
 
 from __future__ import annotations
 

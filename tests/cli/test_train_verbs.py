@@ -30,6 +30,18 @@ def test_a_dry_run_checks_everything_and_writes_nothing(
     assert "dry run: 2 steps" in capsys.readouterr().out and sorted(tmp_path.iterdir()) == before
 
 
+def test_held_out_prompts_that_are_learned_on_are_named(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    data = tmp_path / "rows.jsonl"
+    words = ["sft", str(config), "--out", str(tmp_path / "run"), "--eval-data", str(data), "--dry-run"]
+    assert main(words) == 0
+    assert "8 of 8 prompts of --eval-data are learned on too" in capsys.readouterr().out
+    flags = ["--model", str(tmp_path / "none"), "--prompts", str(data), "--out", str(tmp_path / "loop")]
+    assert main(["loop", *flags, "--test-prompts", str(data)]) == 66
+    assert "8 of 8 test prompts are learned on too" in capsys.readouterr().err
+
+
 def test_a_printed_configuration_is_the_same_configuration(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

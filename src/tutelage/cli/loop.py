@@ -17,6 +17,7 @@ def run(resolved: Resolved[Any], ui: UI) -> int:
     from tutelage.cli.main import main
 
     config: LoopConfig = resolved.config
+    _warn_of_leaks(config, ui)
     extra = [flag for flag, on in {"--quiet": ui.quiet, "--debug": ui.debug}.items() if on]
     try:
         result = loop(config, lambda words: main([*words, *extra]), ui.say)
@@ -33,3 +34,15 @@ def run(resolved: Resolved[Any], ui: UI) -> int:
     ui.say(f"ended: {result['reason']}; best model: {result['best']}; details: {Path(config.out) / 'loop.json'}")
     ui.result(result)
     return 0
+
+
+def _warn_of_leaks(config: LoopConfig, ui: UI) -> None:
+    """The score that ends the loop and picks the best round is only worth something on prompts that nothing saw."""
+    from tutelage.data import formats
+    from tutelage.data.check import leaked
+
+    paths = dict.fromkeys([config.prompts, config.improve_prompts or config.prompts])
+    learned = [row for path in paths for row in formats.load(path, "prompt", on_bad="skip")]
+    tests = formats.load(config.test_prompts, "prompt", on_bad="skip")
+    if seen := leaked(learned, tests):
+        ui.warn(f"{len(seen)} of {len(tests)} test prompts are learned on too: the loop's scores will flatter")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,15 +117,20 @@ def _contradictions(rows: Sequence[Any]) -> list[str]:
     return said + ([f"{mixed} answers are labelled both good and bad"] if mixed else [])
 
 
-def _leaks(rows: Sequence[Any], against: Sequence[Any]) -> list[str]:
+def leaked(rows: Iterable[Any], held_out: Iterable[Any]) -> list[Any]:
+    """Those of `held_out` whose prompt (or text) `rows` hold too."""
     known = {asked(row) for row in rows}
-    leaked = [row for row in against if asked(row) in known]
-    if not leaked:
+    return [row for row in held_out if asked(row) in known]
+
+
+def _leaks(rows: Sequence[Any], against: Sequence[Any]) -> list[str]:
+    found = leaked(rows, against)
+    if not found:
         return []
-    where = leaked[0].id if isinstance(leaked[0], Prompt) else leaked[0].where
-    what = "texts" if isinstance(leaked[0], TextRow) else "prompts"
+    where = found[0].id if isinstance(found[0], Prompt) else found[0].where
+    what = "texts" if isinstance(found[0], TextRow) else "prompts"
     return [
-        f"{len(leaked)} of {len(against)} {what} of the other file are here too, such as {where}: results would leak"
+        f"{len(found)} of {len(against)} {what} of the other file are here too, such as {where}: results would leak"
     ]
 
 

@@ -45,8 +45,8 @@ def main() -> None:
         "pretrain",
         data=_join(data / "pretrain" / f"{name}_train.jsonl" for name in ("en", "zh")),
         eval_data=_join(data / "pretrain" / f"{name}_valid.jsonl" for name in ("en", "zh")),
-        out=out / "pretrain", steps=300, batch_size=24, max_length=192, vocab_size=6000, hidden_size=192, layers=6,
-        heads=6, key_value_heads=6, learning_rate=3e-3, adam_beta2=0.98,
+        out=out / "pretrain", steps=700, batch_size=8, max_length=192, vocab_size=4000, hidden_size=192, layers=6,
+        heads=6, key_value_heads=6, learning_rate=1.5e-3, adam_beta2=0.98,
     )  # fmt: skip
     _run(
         "sft",

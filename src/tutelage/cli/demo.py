@@ -95,8 +95,8 @@ PRETRAIN: dict[str, Any] = {
     "adam_beta2": 0.98,
 }
 SFT: dict[str, Any] = {"epochs": 2, "batch_size": 16, "max_length": 256, "learning_rate": 1e-3}
-SAMPLE: dict[str, Any] = {"n": 4, "max_new_tokens": 48}
-RATE: dict[str, Any] = {"overlap": 3}
+SAMPLE: dict[str, Any] = {"n": 3, "max_new_tokens": 48}
+RATE: dict[str, Any] = {"overlap": 3, "pairs": 1, "ranking_size": 3, "scored": 1}
 REWARD: dict[str, Any] = {"epochs": 2, "batch_size": 32, "max_length": 256, "learning_rate": 5e-4}
 EVALUATE: dict[str, Any] = {"max_new_tokens": 48, "raters": "fresh:5"}
 SETTINGS: dict[str, dict[str, Any]] = {

@@ -166,7 +166,8 @@ def _distance(
     if reference is None:
         notes.append("no KL: the two models have different vocabularies")
         return {}
-    return {"kl": sequence_kl([answer.logprob for answer in after], reference)}
+    prompts = [answer.sample.prompt.id for answer in after]
+    return {"kl": sequence_kl([answer.logprob for answer in after], reference, prompts)}
 
 
 def _compare(

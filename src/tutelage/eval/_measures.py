@@ -67,11 +67,12 @@ def gains(before: Side, after: Side) -> dict[str, Measure]:
     return out
 
 
-def sequence_kl(own: Sequence[float], reference: Sequence[float]) -> Measure:
+def sequence_kl(own: Sequence[float], reference: Sequence[float], prompts: Sequence[Hashable] = ()) -> Measure:
     """KL(model ‖ reference) per answer in nats: mean of Σ log π - Σ log π_ref over answers that π sampled (k1).
 
     The estimate is unbiased but may come out below 0 by noise; below -3 standard errors something is wrong with the
-    sampler or the mask. The interval is mean ± 1.96 standard errors.
+    sampler or the mask. The interval is mean ± 1.96 standard errors, over the means of `prompts` where these are given:
+    answers to one prompt are not independent.
 
     Raises:
         ValueError: no answers, or not as many of both.
@@ -79,9 +80,12 @@ def sequence_kl(own: Sequence[float], reference: Sequence[float]) -> Measure:
     if not own or len(own) != len(reference):
         raise ValueError(f"{len(own)} answers of the model, {len(reference)} of the reference")
     gaps = [mine - theirs for mine, theirs in zip(own, reference, strict=True)]
-    mean, error = sum(gaps) / len(gaps), standard_error(gaps)
+    groups: dict[Hashable, list[float]] = {}
+    for prompt, gap in zip(prompts or range(len(gaps)), gaps, strict=True):
+        groups.setdefault(prompt, []).append(gap)
+    mean, error = sum(gaps) / len(gaps), standard_error([sum(one) / len(one) for one in groups.values()])
     how = f"mean of log π - log π_ref per sampled answer, nats; s.e. {error:.3g}"
-    return Measure(mean, mean - 1.96 * error, mean + 1.96 * error, len(gaps), how)
+    return Measure(mean, mean - 1.96 * error, mean + 1.96 * error, len(groups), how)
 
 
 def languages(samples: Sequence[Sample]) -> list[str]:

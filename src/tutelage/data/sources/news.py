@@ -26,8 +26,8 @@ def make(
     prompts: int = 1000,
     demonstrations: int = 2000,
     documents: int = 12000,
-    rate_prompts: int = 400,
-    test_prompts: int = 200,
+    rate_prompts: int = 800,
+    test_prompts: int = 300,
 ) -> dict[str, int]:
     """Write the world's files into `out` and return file name → number of rows; the same seed gives the same bytes.
 

@@ -225,3 +225,9 @@ def test_models_of_different_vocabularies_have_no_kl(
     assert run(world, tmp_path / "out", "--baseline", str(tmp_path / "other")) == 0
     assert "kl" not in read(tmp_path / "out")["measures"]
     assert "different vocabularies" in capsys.readouterr().err
+
+
+def test_the_kl_is_no_surer_for_answers_that_repeat_each_other() -> None:
+    once = sequence_kl([1.0, 2.0, 4.0], [0.0] * 3)
+    thrice = sequence_kl([1.0, 2.0, 4.0] * 3, [0.0] * 9, ["a", "b", "c"] * 3)
+    assert (thrice.value, thrice.low, thrice.high, thrice.n) == (once.value, once.low, once.high, 3)

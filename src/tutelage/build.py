@@ -115,7 +115,7 @@ class Toolbox:
     @cached_property
     def critic(self) -> Scorer:
         init = self.config.critic_init
-        if init == "reward" and self.config.reward and Path(self.config.reward).is_dir():
+        if init == "reward" and _is_model(self.config.reward):
             critic = self._scorer(self.config.reward, "trained", None)
         else:
             critic = self._scorer(self.start if init in ("zero", "reward") else init, "zero", None)
@@ -152,7 +152,7 @@ class Toolbox:
 
         if name.startswith("taste:"):
             return TasteReward.named(name.removeprefix("taste:"))
-        if ":" in name and not Path(name).exists():
+        if not _is_model(name):
             return Function.named(name)
         scorer = load_scorer(name, dtype=self.config.dtype, device=self.config.device, head="trained")
         return Learned(scorer, Renderer(scorer.tokenizer))
@@ -307,6 +307,11 @@ def train(
         run_loop(algorithm, optimizer, run)
         run.complete(algorithm)
     return Path(config.out)
+
+
+def _is_model(reward: str) -> bool:
+    """Whether a reward's name is that of a model (a folder or hub id), rather than of a function or taste."""
+    return bool(reward) and (":" not in reward or Path(reward).exists())
 
 
 def rehearse(kind: type[Algorithm[Any, Any]], config: TrainConfig, say: Say, given: Given | None) -> Path:

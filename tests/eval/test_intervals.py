@@ -21,6 +21,10 @@ def test_wilson_of_all_wins_is_not_certain() -> None:
     assert high == 1.0 and 0.83 < low < 0.84
 
 
+def test_wilson_of_no_wins_begins_at_zero_exactly() -> None:
+    assert [wilson(0, n)[0] for n in range(1, 50)] == [0.0] * 49
+
+
 @pytest.mark.parametrize(("wins", "n"), [(1, 0), (-1, 5), (6, 5)])
 def test_wilson_refuses_what_is_no_proportion(wins: float, n: int) -> None:
     with pytest.raises(ValueError, match="proportion"):

@@ -59,7 +59,7 @@ def wilson(wins: float, n: int) -> tuple[float, float]:
     share, z2 = wins / n, _Z * _Z
     middle = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = _Z / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    return (max(0.0, middle - half) if wins else 0.0), (min(1.0, middle + half) if wins < n else 1.0)
 
 
 def bootstrap_mean(

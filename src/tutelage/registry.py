@@ -7,6 +7,7 @@ import difflib
 import importlib
 import inspect
 import pkgutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -58,12 +59,7 @@ def find(folder: str, name: str, base: type[T]) -> type[T]:
 
 
 def _outside(module: str, attribute: str, base: type[T]) -> type[T]:
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise UsageError(
-            f"cannot import '{module}:{attribute}': {error}", fix="give it as package.module:Name"
-        ) from error
+    found = _attribute(module, attribute, fix="give it as package.module:Name")
     if not (inspect.isclass(found) and issubclass(found, base)):
         raise UsageError(f"'{module}:{attribute}' is not a subclass of {base.__name__}")
     return found
@@ -85,12 +81,17 @@ def function(folder: str, name: str, attribute: str) -> Callable[..., Any]:
                 fix=f"{hint}choices: {', '.join(names(folder))}, or package.module:function",
             )
         module, own = f"tutelage.{folder.replace('/', '.')}.{name.replace('-', '_')}", attribute
-    try:
-        found = getattr(importlib.import_module(module), own)
-    except (ImportError, AttributeError) as error:
-        raise UsageError(
-            f"cannot import '{module}:{own}': {error}", fix="give it as package.module:function"
-        ) from error
+    found = _attribute(module, own, fix="give it as package.module:function")
     if not callable(found):
         raise UsageError(f"'{module}:{own}' is not a function")
     return found
+
+
+def _attribute(module: str, attribute: str, fix: str) -> Any:
+    """The installed command does not look for modules in the current folder as `python -m` does: here it does."""
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, SyntaxError) as error:
+        raise UsageError(f"cannot import '{module}:{attribute}': {error}", where=f"{Path.cwd()}", fix=fix) from error

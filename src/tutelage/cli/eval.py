@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -137,14 +137,14 @@ def _answers(config: Config, path: str, prompts: Sequence[Prompt], where: Where,
 
 
 def _side(config: Config, answers: Sequence[Answer], where: Where, parts: Parts) -> Side:
-    from tutelage import registry
+    from tutelage.data.taste import named_taste
     from tutelage.eval._measures import Side
     from tutelage.eval.answers import base_logprobs, reward_scores
 
     samples = [answer.sample for answer in answers]
     scores: dict[str, Sequence[float]] = {}
     if config.taste:
-        taste: Callable[..., Any] = registry.function("data/sources", config.taste, "taste")
+        taste = named_taste(config.taste)
         scores["gold"] = [float(taste(sample.prompt.meta, sample.text)["overall"]) for sample in samples]
     if config.reward:
         texts = [(sample.prompt.content, sample.text) for sample in samples]
@@ -174,13 +174,13 @@ def _compare(
     config: Config, after: Sequence[Answer], before: Sequence[Answer], ui: UI
 ) -> tuple[dict[str, Measure], list[dict[str, Any]]]:
     """Raters judge pairs through a database in the folder; what they said before an interruption is kept."""
-    from tutelage import registry
+    from tutelage.data.taste import named_taste
     from tutelage.eval import winrate
     from tutelage.labelers.simulated import Simulated, raters
     from tutelage.store.store import Store
 
     people = raters(config.raters, config.seed)
-    labeler = Simulated(people, registry.function("data/sources", config.taste, "taste"), config.seed)
+    labeler = Simulated(people, named_taste(config.taste), config.seed)
     pairs = [(new.sample, old.sample) for new, old in zip(after, before, strict=True)]
     asked = winrate.questions(pairs, seed=config.seed)
     project = f"eval-{asked[0].id}-{len(asked)}-{config.raters}-{config.taste}"

@@ -15,9 +15,11 @@ Config = LoopConfig
 def run(resolved: Resolved[Any], ui: UI) -> int:
     """Run the rounds that are not done yet."""
     from tutelage.cli.main import main
+    from tutelage.data.taste import named_taste
 
     config: LoopConfig = resolved.config
     _warn_of_leaks(config, ui)
+    named_taste(config.taste)  # a wrong name is met here, not after the first round's answers
     extra = [flag for flag, on in {"--quiet": ui.quiet, "--debug": ui.debug}.items() if on]
     try:
         result = loop(config, lambda words: main([*words, *extra]), ui.say)

@@ -41,7 +41,7 @@ class Simulate:
     samples: tuple[str, ...] = ()
     """answers as `tutelage sample` writes them; without, the open questions of the project are answered"""
     taste: str = "news"
-    """hidden taste: a name in data/sources, or package.module:function"""
+    """hidden taste: `news`, or package.module:function of (prompt's meta, answer) → {"overall": 0 to 1, aspects …}"""
     raters: str = "default"
     """default (ten, three of them bad) or fresh:N (N ordinary ones)"""
     project: str = "default"
@@ -122,13 +122,13 @@ class Stats:
 
 
 def simulate(resolved: Resolved[Simulate], ui: UI) -> int:
-    """Ask and answer; every step can be repeated without doing anything twice."""
-    from tutelage import registry
+    """Let simulated raters judge answers; every step can be repeated without doing anything twice."""
+    from tutelage.data.taste import named_taste
     from tutelage.labelers.simulated import Simulated, raters
     from tutelage.store.store import Store
 
     config = resolved.config
-    taste = registry.function("data/sources", config.taste, "taste")
+    taste = named_taste(config.taste)
     labeler = Simulated(raters(config.raters, config.seed), taste, config.seed)
     if config.overlap > len(labeler.raters):
         raise UsageError(
@@ -178,7 +178,7 @@ def _questions(config: Simulate, ui: UI) -> list[Comparison]:
 
 
 def import_(resolved: Resolved[Import], ui: UI) -> int:
-    """Files → questions and judgements; what is there already stays as it is."""
+    """Take judgements that people made elsewhere; what is there already stays as it is."""
     from tutelage.store import transfer
     from tutelage.store.store import Store
 
@@ -239,7 +239,7 @@ def _labels(config: Import) -> tuple[list[Any], list[Any], list[str]]:
 
 
 def export(resolved: Resolved[Export], ui: UI) -> int:
-    """Judgements → files."""
+    """Write judgements as data to train on, weighted by how far their raters can be believed."""
     from tutelage.data.jsonl import write
     from tutelage.labelers._consensus import consensus
     from tutelage.store import transfer
@@ -293,7 +293,7 @@ def _exported(config: Export, found: Consensus) -> Any:
 
 
 def stats(resolved: Resolved[Stats], ui: UI) -> int:
-    """Tables for people; everything as JSON with --json or --out."""
+    """Show agreement, raters and models in tables; everything as JSON with --json or --out."""
     from tutelage.labelers._consensus import report
     from tutelage.store.store import Store
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 
-from tutelage import registry
 from tutelage.batches import Scores
+from tutelage.data.taste import Taste, named_taste
 from tutelage.rewards._base import RewardSource
 from tutelage.types import Sample
-
-Taste = Callable[[Mapping[str, Any], str], Mapping[str, float]]
 
 
 class TasteReward(RewardSource):
@@ -24,7 +21,7 @@ class TasteReward(RewardSource):
     @classmethod
     def named(cls, name: str) -> TasteReward:
         """From the name of a source (`news`) or `package.module:function`."""
-        return cls(registry.function("data/sources", name, "taste"))
+        return cls(named_taste(name))
 
     def score(self, samples: Sequence[Sample]) -> Scores:
         answers = [self.taste(sample.prompt.meta, sample.text) for sample in samples]

@@ -38,7 +38,7 @@ def read(verb: Verb, words: Sequence[str]) -> Asked:
     try:
         _, bound, _ = _app(verb).parse_args(_translate(verb, words), exit_on_error=False, print_error=False)
     except CycloptsError as error:
-        what = " ".join(str(error).split()).rstrip(".")
+        what = " ".join(str(error).split()).rstrip(".").replace("Unused Tokens:", "words that mean nothing here:")
         raise UsageError(what, where=f"tutelage {verb.name}", fix=f"see tutelage {verb.name} --help") from error
     return _sort(verb, bound.arguments)
 

@@ -179,7 +179,9 @@ def _prepare(path: Path, create: bool) -> None:
     if path.exists():
         return
     if not create:
-        raise MissingInputError("there is no such database", where=str(path), fix="`tutelage rate simulate` makes one")
+        raise MissingInputError(
+            "there is no such database", where=str(path), fix="`tutelage rate import` and `rate simulate` make one"
+        )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))  # before the first connection: nobody else reads it

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import wraps
 from numbers import Real
 from typing import Any
 
@@ -21,6 +22,7 @@ def named_taste(name: str) -> Taste:
     """
     taste = registry.function("data/sources", name, "taste")
 
+    @wraps(taste)
     def checked(meta: Mapping[str, Any], text: str) -> Mapping[str, float]:
         found = taste(meta, text)
         fine = isinstance(found, Mapping) and isinstance(found.get("overall"), Real)

@@ -76,8 +76,8 @@ def new_tokenizer(texts: Iterable[str], vocab_size: int) -> Any:
 def new_model(shape: Shape, tokenizer: Any, seed: int) -> Any:
     """A randomly initialised causal LM of `shape`; the same seed gives the same weights.
 
-    Weights begin at N(0, 1/hidden size), so that a small model's first logits have unit variance; with transformers'
-    fixed 0.02 a model of this size takes several times longer to learn to look things up (docs/LOG.md).
+    Weights begin at N(0, 1/hidden size), so that a small model's first logits have unit variance, which
+    transformers' fixed 0.02 gives only to models of some 2,500 hidden units (docs/LOG.md: not compared cleanly).
 
     Raises:
         UsageError: transformers knows no such architecture, or the sizes do not fit each other.

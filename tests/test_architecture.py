@@ -20,6 +20,7 @@ FLOORS = [
     ["cli"],
     ["flow", "api"],
     ["build"],
+    ["toolbox"],
     ["train"],
     ["algorithms", "eval", "labelers", "web", "envs"],
     ["sampling", "rewards", "store", "statistics"],

@@ -11,13 +11,14 @@ from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 from torch import nn
 
 from tutelage.batches import Batch, Loss
+from tutelage.data.formats import Kind
 from tutelage.data.template import Encoded, Renderer
 from tutelage.errors import UsageError
 from tutelage.models.policy import Policy, Scorer
 from tutelage.models.reference import Reference
 from tutelage.rewards import RewardSource
 from tutelage.sampling import Sampler
-from tutelage.types import Preference, Prompt
+from tutelage.types import Preference, Prompt, Ranking, Rated, Unpaired
 
 Schedule = Literal["constant", "linear", "cosine"]
 
@@ -134,6 +135,12 @@ class Parts(Protocol):
     @property
     def preferences(self) -> Rows[EncodedPair]: ...
     @property
+    def unpaired(self) -> Rows[EncodedUnpaired]: ...
+    @property
+    def rankings(self) -> Rows[EncodedRanking]: ...
+    @property
+    def ratings(self) -> Rows[EncodedRated]: ...
+    @property
     def prompts(self) -> Rows[Prompt]: ...
 
 
@@ -164,6 +171,30 @@ class EncodedPair:
     row: Preference
 
 
+@dataclass(frozen=True)
+class EncodedUnpaired:
+    """One answer that was called good or bad, tokenised."""
+
+    answer: Encoded
+    row: Unpaired
+
+
+@dataclass(frozen=True)
+class EncodedRanking:
+    """Several ranked answers, tokenised."""
+
+    answers: tuple[Encoded, ...]
+    row: Ranking
+
+
+@dataclass(frozen=True)
+class EncodedRated:
+    """An answer with its scores, tokenised."""
+
+    answer: Encoded
+    row: Rated
+
+
 class Algorithm(ABC, Generic[C, B]):
     """One training method, with configuration C, on batches B.
 
@@ -171,12 +202,17 @@ class Algorithm(ABC, Generic[C, B]):
     """
 
     Config: ClassVar[type[TrainConfig]] = TrainConfig
-    kind: ClassVar[Literal["text", "demonstration", "preference", "prompt"]]
+    kind: ClassVar[Kind]
     """what rows `--data` holds"""
 
     def __init__(self, config: C, parts: Parts) -> None:
         self.config = config
         self.parts = parts
+
+    @classmethod
+    def rows_of(cls, config: C) -> Kind:
+        """What rows `--data` holds under these settings; most methods read one kind only."""
+        return cls.kind
 
     @abstractmethod
     def collect(self, step: int) -> B:

@@ -1,0 +1,285 @@
+"""The toolbox: makes each part that an algorithm asks for, from the configuration."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from tutelage.algorithms._base import EncodedPair, EncodedRanking, EncodedRated, EncodedUnpaired
+from tutelage.data import formats
+from tutelage.data.check import leaked
+from tutelage.data.loader import Order
+from tutelage.data.template import Encoded, Renderer, chunks
+from tutelage.errors import DataError, UsageError
+from tutelage.models.load import load_policy, load_scorer, load_tokenizer, max_positions
+from tutelage.models.lora import LoRA
+from tutelage.models.new import Shape, save_new
+from tutelage.models.policy import Policy, Scorer
+from tutelage.models.reference import Reference
+from tutelage.ops.seeds import derive
+from tutelage.rewards import RewardSource
+from tutelage.sampling import Sampler, Sampling
+from tutelage.types import Demonstration, Preference, Prompt, Ranking, Rated, TextRow, Unpaired
+
+if TYPE_CHECKING:  # the checker sees no descriptor in `cached_property` when it compares a class with a protocol
+    from builtins import property as cached_property
+else:
+    from functools import cached_property
+
+T = TypeVar("T")
+Say = Callable[[str], None]
+_SHOWN_PROBLEMS = 20
+
+
+@dataclass(frozen=True)
+class InOrder(Generic[T]):
+    """Rows, and the order in which steps read them."""
+
+    rows: Sequence[T]
+    order: Order
+    held_out: Sequence[T]
+
+    def batch(self, step: int) -> list[T]:
+        """The rows of one step."""
+        return [self.rows[index] for index in self.order.indices(step)]
+
+
+@dataclass(frozen=True)
+class Given:
+    """Python objects in the place of names in the config."""
+
+    reward: RewardSource | None = None
+    rows: Sequence[Any] | None = None
+
+
+class Toolbox:
+    """Makes each part that an algorithm asks for when it is first asked for (see `algorithms.Parts`)."""
+
+    def __init__(self, config: Any, folder: Path, say: Say, given: Given | None = None) -> None:
+        self.config = config
+        self.folder = folder
+        self.say = say
+        self.given = given or Given()
+
+    @cached_property
+    def start(self) -> str:
+        """The model to start from; `new` is made first, in the run folder."""
+        if self.config.model != "new":
+            return self.config.model
+        folder = self.folder / "start"
+        if not folder.is_dir():
+            shape = Shape(**{name: getattr(self.config, name) for name in Shape.__dataclass_fields__})
+            draft = self.folder / f".tmp-start-{os.getpid()}"
+            draft.mkdir(parents=True, exist_ok=True)
+            save_new(draft, [row.text for row in self._texts[0]], shape, self.config.seed)
+            draft.replace(folder)
+        return str(folder)
+
+    @cached_property
+    def _texts(self) -> tuple[Sequence[TextRow], Sequence[TextRow]]:
+        return self._load(self.config.data, "text", self.given.rows), self._load(self.config.eval_data, "text")
+
+    @cached_property
+    def lora(self) -> LoRA | None:
+        """The adapter that was asked for."""
+        config = self.config
+        return (
+            LoRA(rank=config.lora_rank, alpha=config.lora_alpha, targets=config.lora_targets) if config.lora else None
+        )
+
+    @cached_property
+    def policy(self) -> Policy:
+        return self._told(
+            load_policy(
+                self.start, dtype=self.config.dtype, device=self.config.device, lora=self.lora, seed=self.config.seed
+            )
+        )
+
+    @cached_property
+    def reference(self) -> Reference:
+        return Reference(self.policy)
+
+    @cached_property
+    def scorer(self) -> Scorer:
+        return self._told(self._scorer(self.start, "keep", self.lora))
+
+    @cached_property
+    def critic(self) -> Scorer:
+        init = self.config.critic_init
+        if init == "reward" and _is_model(self.config.reward):
+            critic = self._scorer(self.config.reward, "trained", None)
+        else:
+            critic = self._scorer(self.start if init in ("zero", "reward") else init, "zero", None)
+        if critic.tokenizer.get_vocab() != self.policy.tokenizer.get_vocab():
+            raise UsageError("the critic would read other tokens than the policy writes", fix="--critic-init zero")
+        return critic
+
+    def _scorer(self, path: str, head: str, lora: LoRA | None) -> Scorer:
+        config = self.config
+        seed = derive(config.seed, "head")
+        return load_scorer(path, dtype=config.dtype, device=config.device, lora=lora, head=head, seed=seed)
+
+    def _told(self, backbone: Any) -> Any:
+        for note in backbone.notes:
+            self.say(f"{backbone.name}: {note}")
+        return backbone
+
+    @cached_property
+    def reward(self) -> RewardSource:
+        if self.given.reward is not None:
+            return self.given.reward
+        if not self.config.reward:
+            raise UsageError("no reward was named", fix="--reward FOLDER, package.module:function or taste:NAME")
+        return self._reward(self.config.reward)
+
+    @cached_property
+    def watch(self) -> RewardSource | None:
+        return self._reward(self.config.watch) if self.config.watch else None
+
+    def _reward(self, name: str) -> RewardSource:
+        from tutelage.rewards.function import Function
+        from tutelage.rewards.learned import Learned
+        from tutelage.rewards.taste import TasteReward
+
+        if name.startswith("taste:"):
+            return TasteReward.named(name.removeprefix("taste:"))
+        if not _is_model(name):
+            return Function.named(name)
+        scorer = load_scorer(name, dtype=self.config.dtype, device=self.config.device, head="trained")
+        return Learned(scorer, Renderer(scorer.tokenizer))
+
+    @cached_property
+    def renderer(self) -> Renderer:
+        limit = min(self.config.max_length, max_positions(self.start) or self.config.max_length)
+        return Renderer(load_tokenizer(self.start), limit)
+
+    @cached_property
+    def sampler(self) -> Sampler:
+        from tutelage.sampling.local import Local
+
+        return Local(
+            self.renderer, Sampling(max_new_tokens=self.config.max_new_tokens, temperature=self.config.temperature)
+        )
+
+    @cached_property
+    def documents(self) -> InOrder[Encoded]:
+        length = self.config.max_length
+
+        def cut(rows: Sequence[TextRow]) -> list[Encoded]:
+            return chunks(
+                (Renderer(self.renderer.tokenizer).document(row.text) for row in rows), length, join=self.config.join
+            )
+
+        train, held_out = self._texts
+        return self._ordered(cut(train), cut(held_out))
+
+    @cached_property
+    def demonstrations(self) -> InOrder[Encoded]:
+        renderer = self.renderer
+
+        def encode(row: Demonstration) -> Encoded:
+            return renderer.answer(row.prompt, row.completion)
+
+        return self._read("demonstration", encode)
+
+    @cached_property
+    def preferences(self) -> InOrder[EncodedPair]:
+        answer = self.renderer.answer
+
+        def encode(row: Preference) -> EncodedPair:
+            return EncodedPair(answer(row.prompt, row.chosen), answer(row.prompt, row.rejected), row)
+
+        return self._read("preference", encode)
+
+    @cached_property
+    def unpaired(self) -> InOrder[EncodedUnpaired]:
+        def encode(row: Unpaired) -> EncodedUnpaired:
+            return EncodedUnpaired(self.renderer.answer(row.prompt, row.completion), row)
+
+        return self._read("unpaired", encode)
+
+    @cached_property
+    def rankings(self) -> InOrder[EncodedRanking]:
+        def encode(row: Ranking) -> EncodedRanking:
+            return EncodedRanking(tuple(self.renderer.answer(row.prompt, text) for text in row.completions), row)
+
+        return self._read("ranking", encode)
+
+    @cached_property
+    def ratings(self) -> InOrder[EncodedRated]:
+        def encode(row: Rated) -> EncodedRated:
+            return EncodedRated(self.renderer.answer(row.prompt, row.completion), row)
+
+        return self._read("rated", encode)
+
+    @cached_property
+    def prompts(self) -> InOrder[Prompt]:
+        renderer, answer = self.renderer, self.config.max_new_tokens
+        limit = renderer.max_length or self.config.max_length
+
+        def check(row: Prompt) -> Prompt:
+            left = limit - (tokens := len(renderer.prompt(row.content)))
+            if left < answer:
+                raise DataError(
+                    f"the prompt has {tokens} tokens, which leaves {left} of {limit} for an answer of {answer}"
+                )
+            return row
+
+        return self._read("prompt", check)
+
+    def _read(self, kind: str, encode: Callable[[Any], T]) -> InOrder[T]:
+        learned, held_out = self._load(self.config.data, kind, self.given.rows), self._load(self.config.eval_data, kind)
+        if seen := leaked(learned, held_out):
+            self.say(f"{len(seen)} of {len(held_out)} prompts of --eval-data are learned on too: eval/… will flatter")
+        return self._ordered(self._encoded(learned, encode), self._encoded(held_out, encode))
+
+    def _ordered(self, rows: Sequence[T], held_out: Sequence[T]) -> InOrder[T]:
+        if not rows:
+            raise DataError(
+                "no rows are left to train on", where=self.config.data, fix="check the data with `tutelage data check`"
+            )
+        return InOrder(rows, Order(len(rows), self.config.batch_size, self.config.seed), held_out)
+
+    def _load(self, paths: str, kind: str, given: Sequence[Any] | None = None) -> Sequence[Any]:
+        if given is not None:
+            return given
+        if not paths:
+            return []
+        loaded: Any = formats.load(paths.split(","), kind, on_bad=self.config.on_bad)  # type: ignore[call-overload]
+        for note in loaded.report.lines():
+            self.say(note)
+        return loaded
+
+    def _more_room(self) -> str:
+        positions = max_positions(self.start)
+        if positions is not None and self.config.max_length >= positions:
+            return f"the model reads {positions} tokens and no more: "
+        return "raise --max-length, "
+
+    def _encoded(self, rows: Sequence[Any], encode: Callable[[Any], T]) -> list[T]:
+        """Tokenise rows; all that do not fit are named together, or left out and counted."""
+        done: list[T] = []
+        problems: list[str] = []
+        for row in rows:
+            try:
+                done.append(encode(row))
+            except DataError as error:
+                problems.append(f"{getattr(row, 'where', '') or getattr(row, 'id', '')}: {error.what}")
+        if problems and self.config.on_bad == "error":
+            shown = "\n  ".join(problems[:_SHOWN_PROBLEMS])
+            more = f"\n  … and {len(problems) - _SHOWN_PROBLEMS} more" if len(problems) > _SHOWN_PROBLEMS else ""
+            raise DataError(
+                f"{len(problems)} of {len(rows)} rows cannot be used:\n  {shown}{more}",
+                fix=f"{self._more_room()}mend the rows, or leave them out with --on-bad skip",
+            )
+        if problems:
+            self.say(f"left out {len(problems)} of {len(rows)} rows, the first: {problems[0]}")
+        return done
+
+
+def _is_model(reward: str) -> bool:
+    """Whether a reward's name is that of a model (a folder or hub id), rather than of a function or taste."""
+    return bool(reward) and (":" not in reward or Path(reward).exists())

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from tutelage.ops.logprobs import kl
-from tutelage.ops.losses import clipped_surrogate, dpo, ipo, policy_gradient, robust
+from tutelage.ops.losses import clipped_surrogate, policy_gradient
 from tutelage.ops.masked import keep
+from tutelage.ops.preference_losses import dpo, ipo, robust
 from tutelage.ops.returns import gae, group_advantages
 from tutelage.ops.shaping import at_last, kl_penalty
 

@@ -12,7 +12,8 @@ from tutelage.algorithms._base import Algorithm, Parts, TrainConfig
 from tutelage.algorithms._pairs import batch_of, weighted_mean
 from tutelage.batches import Loss, PairBatch, ScoredPairs, TokenBatch
 from tutelage.errors import DivergedError
-from tutelage.ops.losses import dpo, nll
+from tutelage.ops.losses import nll
+from tutelage.ops.preference_losses import dpo
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tutelage.ops import losses
+from tutelage.ops import losses, reward_losses
 from tutelage.ops.masked import masked_mean, masked_sum
 
 Golden = Callable[[str], Any]
@@ -89,32 +89,34 @@ def test_value_loss_by_hand() -> None:
 def test_reward_model_losses_equal_other_implementations(golden: Golden) -> None:
     case = golden("reward_models")
     chosen, rejected = case["chosen"], case["rejected"]
-    plain = losses.bradley_terry(chosen, rejected).mean()
+    plain = reward_losses.bradley_terry(chosen, rejected).mean()
     assert plain.item() == pytest.approx(case["bt"], abs=1e-5)
-    margin = losses.bradley_terry(chosen, rejected, case["margin"]).mean()
+    margin = reward_losses.bradley_terry(chosen, rejected, case["margin"]).mean()
     assert margin.item() == pytest.approx(case["bt_margin"], abs=1e-5)
-    centred = plain + 0.01 * losses.centering(chosen, rejected).mean()
+    centred = plain + 0.01 * reward_losses.centering(chosen, rejected).mean()
     assert centred.item() == pytest.approx(case["bt_center_0_01"], abs=1e-5)
     # the golden number is the mean over the rows, each with its own ranking
-    ranking = losses.plackett_luce(case["pl_scores"], case["pl_ranking"])
+    ranking = reward_losses.plackett_luce(case["pl_scores"], case["pl_ranking"])
     assert case["pl_nll"] == pytest.approx(ranking.mean().item(), abs=1e-5)
 
 
 def test_plackett_luce_by_hand_and_with_shorter_rankings() -> None:
     scores = torch.log(torch.tensor([[1.0, 2.0, 3.0], [1.0, 2.0, 3.0]]))
-    got = losses.plackett_luce(scores, torch.tensor([[2, 0, 1], [2, 0, -1]]))
+    got = reward_losses.plackett_luce(scores, torch.tensor([[2, 0, 1], [2, 0, -1]]))
     assert got.exp().tolist() == pytest.approx([1 / (3 / 6 * 1 / 3), 1 / (3 / 4)])
 
 
 def test_plackett_luce_of_two_is_bradley_terry() -> None:
     scores = torch.randn(6, 2, dtype=torch.float64)
     order = torch.tensor([[1, 0]]).expand(6, 2)
-    torch.testing.assert_close(losses.plackett_luce(scores, order), losses.bradley_terry(scores[:, 1], scores[:, 0]))
+    torch.testing.assert_close(
+        reward_losses.plackett_luce(scores, order), reward_losses.bradley_terry(scores[:, 1], scores[:, 0])
+    )
 
 
 def test_padded_rankings_give_finite_gradients() -> None:
     scores = torch.randn(1, 4, requires_grad=True)
-    losses.plackett_luce(scores, torch.tensor([[3, 1, -1, -1]])).sum().backward()
+    reward_losses.plackett_luce(scores, torch.tensor([[3, 1, -1, -1]])).sum().backward()
     assert scores.grad is not None
     assert torch.isfinite(scores.grad).all()
     assert scores.grad[0, [0, 2]].tolist() == [0, 0]
@@ -122,7 +124,7 @@ def test_padded_rankings_give_finite_gradients() -> None:
 
 def test_a_thousand_nats_apart_is_a_thousand_not_infinity() -> None:
     far = torch.tensor([-1000.0])
-    assert losses.bradley_terry(far, -far).item() == 2000
+    assert reward_losses.bradley_terry(far, -far).item() == 2000
 
 
 def test_nll_is_minus_the_log_probability() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from tutelage.algorithms._base import Algorithm, TrainConfig
 from tutelage.algorithms._pairs import batch_of, weighted_mean
 from tutelage.batches import Loss, PairBatch, TokenBatch
-from tutelage.ops.losses import bradley_terry, centering
+from tutelage.ops.reward_losses import bradley_terry, centering
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,15 +1,14 @@
-"""Losses per token, per scored pair or per ranking, each with its equation and paper; the caller masks and averages.
+"""Losses per token, each with its equation and paper; the caller masks and averages.
 
 Legend: `logp` log π(token | before); `old` the same under the policy that sampled. What policies learn from preferences
-stands in `preference_losses`. All work in the dtype they are given (float32 or float64) and never form log(sigmoid(·)),
-which is −inf at −1000.
+stands in `preference_losses`, what reward models learn in `reward_losses`. All work in the dtype they are given (float32
+or float64) and never form log(sigmoid(·)), which is −inf at −1000.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
 
 _LOG_RATIO_LIMIT = 20.0
 
@@ -64,37 +63,3 @@ def clipped_value(values: Tensor, old_values: Tensor, returns: Tensor, clip: flo
     old = old_values.detach()
     near = old + torch.clamp(values - old, -clip, clip)
     return 0.5 * torch.maximum(plain, (near - returns) ** 2)
-
-
-# Reward models, per pair or per ranking
-
-
-def bradley_terry(chosen: Tensor, rejected: Tensor, margin: float | Tensor = 0.0) -> Tensor:
-    """−log σ(s_chosen − s_rejected − margin), per pair (Bradley & Terry 1952; margin: Llama 2, 2307.09288, eq. 2)."""
-    return -logsigmoid(chosen - rejected - margin)
-
-
-def centering(chosen: Tensor, rejected: Tensor) -> Tensor:
-    """(s_chosen + s_rejected)², per pair: pins the free offset of a pairwise scorer (Eisenstein et al. 2312.09244)."""
-    return (chosen + rejected) ** 2
-
-
-def plackett_luce(scores: Tensor, order: Tensor) -> Tensor:
-    """−Σ_j [s_(j) − log Σ_{i≥j} exp s_(i)], per ranking: the likelihood of picking best, next best, … (Plackett 1975).
-
-    With two candidates it is Bradley–Terry.
-
-    Args:
-        scores: [..., K]
-        order: int64 [..., K], the candidates' indices *best first* (an ordering, not ranks); −1 pads a shorter ranking
-
-    Returns:
-        [...]
-    """
-    present = order >= 0
-    sorted_scores = torch.gather(scores, -1, order.clamp(min=0))
-    size = order.shape[-1]
-    later = torch.ones(size, size, dtype=torch.bool, device=order.device).triu() & present[..., None, :]
-    later = later | torch.eye(size, dtype=torch.bool, device=order.device)  # pads too: a row of −inf alone is NaN
-    left = torch.logsumexp(sorted_scores[..., None, :].masked_fill(~later, -torch.inf), -1)
-    return torch.where(present, left - sorted_scores, torch.zeros_like(left)).sum(-1)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
 
 from tutelage.batches import Scores
 from tutelage.types import Sample
@@ -14,4 +17,21 @@ class RewardSource(ABC):
 
     @abstractmethod
     def score(self, samples: Sequence[Sample]) -> Scores:
-        """One number per answer, with its parts."""
+        """One number per answer, with its parts. Asking changes nothing: the same answers get the same numbers."""
+
+    def prefer(self, first: Sequence[Sample], second: Sequence[Sample]) -> Tensor:
+        """float32 [P], each 0 to 1: whether the first of two answers to one prompt is better; 0.5 = a tie."""
+        gap = self.score(first).value - self.score(second).value
+        return (gap > 0).float() + 0.5 * (gap == 0).float()
+
+    def settle(self) -> None:
+        """Take in what the last `score` saw: once per training step, never while evaluating."""
+        return
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` needs to give the same numbers after a restart, as JSON; {} = nothing."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        return

@@ -8,15 +8,41 @@ All work in the dtype they are given (float32 or float64) and never form log(sig
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+PairLoss = Literal[
+    "sigmoid",
+    "sigmoid_norm",
+    "robust",
+    "ipo_sum",
+    "ipo_avg",
+    "hinge",
+    "exo_pair",
+    "nca_pair",
+    "sppo_hard",
+    "apo_zero",
+    "apo_down",
+    "discopop",
+]
+"""Losses on pairs with a reference, TRL's names except for IPO, which comes in two (`ipo_avg` is TRL's)."""
+PER_TOKEN: frozenset[PairLoss] = frozenset({"sigmoid_norm", "ipo_avg"})
+"""Those that take mean log-probabilities per token in the place of sums."""
+_LEAST_SMOOTHING = 1e-3
+
 
 def preference_gap(pc: Tensor, pr: Tensor, rc: Tensor, rr: Tensor) -> Tensor:
     """h = (pc − rc) − (pr − rr), in nats: β·h is the implicit reward margin, its sign the implicit accuracy."""
     return (pc - rc.detach()) - (pr - rr.detach())
+
+
+def logistic(logit: Tensor, label_smoothing: float | Tensor = 0.0) -> Tensor:
+    """−(1 − ε)·log σ(x) − ε·log σ(−x), per pair: x says "chosen is better", and is so with probability 1 − ε."""
+    return -(1 - label_smoothing) * logsigmoid(logit) - label_smoothing * logsigmoid(-logit)
 
 
 def dpo(
@@ -26,8 +52,7 @@ def dpo(
 
     ε > 0 is cDPO (Mitchell 2023); as a tensor per pair, 1 − ε is the probability that "chosen" is the better one.
     """
-    logit = beta * preference_gap(pc, pr, rc, rr)
-    return -(1 - label_smoothing) * logsigmoid(logit) - label_smoothing * logsigmoid(-logit)
+    return logistic(beta * preference_gap(pc, pr, rc, rr), label_smoothing)
 
 
 def robust(pc: Tensor, pr: Tensor, rc: Tensor, rr: Tensor, beta: float = 0.1, label_smoothing: float = 0.1) -> Tensor:
@@ -58,17 +83,20 @@ def hinge(pc: Tensor, pr: Tensor, rc: Tensor, rr: Tensor, beta: float = 0.1) -> 
     return torch.relu(1 - beta * preference_gap(pc, pr, rc, rr))
 
 
-def exo(pc: Tensor, pr: Tensor, rc: Tensor, rr: Tensor, beta: float = 0.1, label_smoothing: float = 1e-3) -> Tensor:
+def exo(
+    pc: Tensor, pr: Tensor, rc: Tensor, rr: Tensor, beta: float = 0.1, label_smoothing: float | Tensor = 1e-3
+) -> Tensor:
     """KL(σ(±βh) ‖ (1 − ε, ε)), per pair: the reverse KL to the labels (EXO, Ji et al. 2024, 2402.00856, eq. 16).
 
     Raises:
-        ValueError: ε outside (0, 0.5); at 0 the divergence is infinite.
+        ValueError: ε outside (0, 1); at the ends the divergence is infinite.
     """
-    if not 0 < label_smoothing < 0.5:
-        raise ValueError(f"label_smoothing {label_smoothing} must lie in (0, 0.5)")
+    flip = torch.as_tensor(label_smoothing, dtype=pc.dtype, device=pc.device)
+    if not bool(((flip > 0) & (flip < 1)).all()):
+        raise ValueError(f"label_smoothing {label_smoothing} must lie in (0, 1)")
     logit = beta * preference_gap(pc, pr, rc, rr)
-    better = torch.sigmoid(logit) * (logsigmoid(logit) - math.log1p(-label_smoothing))
-    return better + torch.sigmoid(-logit) * (logsigmoid(-logit) - math.log(label_smoothing))
+    better = torch.sigmoid(logit) * (logsigmoid(logit) - torch.log1p(-flip))
+    return better + torch.sigmoid(-logit) * (logsigmoid(-logit) - torch.log(flip))
 
 
 def nca(pc: Tensor, pr: Tensor, rc: Tensor, rr: Tensor, beta: float = 0.1) -> Tensor:
@@ -99,20 +127,115 @@ def discopop(pc: Tensor, pr: Tensor, rc: Tensor, rr: Tensor, beta: float = 0.1, 
     return -(1 - share) * logsigmoid(logit) + share * torch.exp(-logit)
 
 
-def simpo(avg_c: Tensor, avg_r: Tensor, beta: float = 2.0, gamma: float = 0.5) -> Tensor:
-    """−log σ(β(avg_c − avg_r) − γ), without a reference (SimPO, Meng et al. 2024, 2405.14734).
+def pair_loss(
+    kind: PairLoss,
+    sums: tuple[Tensor, Tensor, Tensor, Tensor],
+    beta: float = 0.1,
+    label_smoothing: float = 0.0,
+    flipped: float | Tensor = 0.0,
+) -> Tensor:
+    """The loss `kind`, per pair, where labels may be wrong.
 
-    `avg_c`, `avg_r`: *mean* log-probability per token of the answers under the policy.
+    Args:
+        sums: pc, pr, rc, rr, [P] each; per token for those of PER_TOKEN
+        label_smoothing: ε, the share of labels that are flipped by accident; `exo_pair` takes at least 0.001, `robust`
+            undoes the flips, all others learn the expected loss (1 − ε)·L(chosen, rejected) + ε·L(rejected, chosen)
+        flipped: per pair, the probability that its "rejected" is the better one (a soft label); goes into every loss
+
+    Returns:
+        [P]
     """
-    return -logsigmoid(beta * (avg_c - avg_r) - gamma)
+    pc, pr, rc, rr = sums
+    other = pr, pc, rr, rc
+    if kind == "robust":
+        return (1 - flipped) * robust(*sums, beta, label_smoothing) + flipped * robust(*other, beta, label_smoothing)
+    wrong = flipped * (1 - label_smoothing) + (1 - flipped) * label_smoothing
+    if kind == "exo_pair":
+        soft = torch.as_tensor(wrong, dtype=pc.dtype, device=pc.device)
+        return exo(*sums, beta, soft.clamp(_LEAST_SMOOTHING, 1 - _LEAST_SMOOTHING))
+    loss = PAIR_LOSSES[kind]
+    if isinstance(wrong, float) and wrong == 0:
+        return loss(*sums, beta)
+    return (1 - wrong) * loss(*sums, beta) + wrong * loss(*other, beta)
 
 
-def orpo(avg_c: Tensor, avg_r: Tensor) -> Tensor:
-    """−log σ(log odds_c − log odds_r), odds = p/(1 − p): the second term of ORPO (Hong et al. 2024, 2403.07691).
+def loss_at_start(kind: PairLoss, beta: float, label_smoothing: float = 0.0) -> float:
+    """What `pair_loss` is while the policy is the reference (h = a = b = 0), whatever the pair."""
+    if kind == "exo_pair":
+        flip = max(label_smoothing, _LEAST_SMOOTHING)
+        return -math.log(2) - 0.5 * (math.log1p(-flip) + math.log(flip))
+    return {
+        "ipo_sum": 1 / (4 * beta**2),
+        "ipo_avg": 1 / (4 * beta**2),
+        "hinge": 1.0,
+        "nca_pair": 2 * math.log(2),
+        "sppo_hard": 1 / (2 * beta**2),
+        "apo_zero": 1.0,
+        "apo_down": 1.0,
+        "discopop": (math.log(2) + 1) / 2,
+    }.get(kind, math.log(2))
+
+
+PAIR_LOSSES: Mapping[PairLoss, Callable[[Tensor, Tensor, Tensor, Tensor, float], Tensor]] = {
+    "sigmoid": dpo,
+    "sigmoid_norm": dpo,
+    "ipo_sum": ipo,
+    "ipo_avg": ipo,
+    "hinge": hinge,
+    "nca_pair": nca,
+    "sppo_hard": sppo,
+    "apo_zero": apo_zero,
+    "apo_down": apo_down,
+    "discopop": discopop,
+}
+"""Those whose label smoothing is the plain expectation over flips; `robust` and `exo` have their own."""
+
+
+# Preferences, per pair, without a reference
+
+
+def simpo(
+    avg_c: Tensor,
+    avg_r: Tensor,
+    beta: float = 2.0,
+    gamma: float | Tensor = 0.5,
+    label_smoothing: float | Tensor = 0.0,
+) -> Tensor:
+    """−log σ(β(avg_c − avg_r) − γ), without a reference (SimPO, Meng et al. 2024, 2405.14734, eq. 6).
+
+    `avg_c`, `avg_r`: *mean* log-probability per token of the answers under the policy; ε as in `logistic`.
+    """
+    return logistic(beta * (avg_c - avg_r) - gamma, label_smoothing)
+
+
+def cpo(
+    pc: Tensor,
+    pr: Tensor,
+    beta: float = 0.1,
+    margin: float | Tensor = 0.0,
+    label_smoothing: float | Tensor = 0.0,
+) -> Tensor:
+    """−log σ(β(pc − pr) − margin): the first term of CPO, DPO under a uniform reference (Xu et al. 2024, 2401.08417).
+
+    `pc`, `pr`: *summed* log-probabilities under the policy; the second term is the chosen answer's `nll`.
+    """
+    return logistic(beta * (pc - pr) - margin, label_smoothing)
+
+
+def log_odds_ratio(avg_c: Tensor, avg_r: Tensor) -> Tensor:
+    """log [odds(chosen) / odds(rejected)], odds = p/(1 − p), log p = mean log-probability per token, < 0."""
+    return (avg_c - _log1mexp(avg_c)) - (avg_r - _log1mexp(avg_r))
+
+
+def orpo(avg_c: Tensor, avg_r: Tensor, margin: float | Tensor = 0.0, label_smoothing: float | Tensor = 0.0) -> Tensor:
+    """−log σ(log odds_c − log odds_r − margin): the second term of ORPO (Hong et al. 2024, 2403.07691, eq. 7).
 
     `avg_c`, `avg_r`: mean log-probabilities per token, < 0; the first term is the chosen answer's `nll`.
     """
-    return -logsigmoid((avg_c - _log1mexp(avg_c)) - (avg_r - _log1mexp(avg_r)))
+    return logistic(log_odds_ratio(avg_c, avg_r) - margin, label_smoothing)
+
+
+# Single answers, good or bad
 
 
 def kto(gap: Tensor, desirable: Tensor, baseline: Tensor, beta: float = 0.1) -> Tensor:

@@ -1,8 +1,8 @@
 """Losses per token, each with its equation and paper; the caller masks and averages.
 
 Legend: `logp` log π(token | before); `old` the same under the policy that sampled. What policies learn from preferences
-stands in `preference_losses`, what reward models learn in `reward_losses`. All work in the dtype they are given (float32
-or float64) and never form log(sigmoid(·)), which is −inf at −1000.
+stands in `preference_losses`, what reward models learn in `reward_losses`. All work in the dtype that they are given
+(float32 or float64) and never form log(sigmoid(·)), which is −inf at −1000.
 """
 
 from __future__ import annotations

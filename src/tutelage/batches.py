@@ -20,7 +20,7 @@ from torch import Tensor
 
 from tutelage.types import Sample
 
-B = TypeVar("B", bound="PairBatch | Experience")
+B = TypeVar("B", bound="PairBatch | Credited")
 
 
 class Batch(Protocol):
@@ -192,17 +192,13 @@ class Scores:
 
 
 @dataclass(frozen=True)
-class Experience:
-    """Rollouts with their credit: what an actor-critic loss is computed on."""
+class Credited:
+    """Rollouts with their credit: what a policy gradient is computed on."""
 
     batch: TokenBatch
     logprobs: Tensor
     """float32 [B, R]: of the policy that collected, by the training forward"""
-    values: Tensor
-    """float32 [B, R]: the critic's expectation *before* each token"""
     advantages: Tensor
-    """float32 [B, R]"""
-    returns: Tensor
     """float32 [B, R]"""
 
     @property
@@ -225,6 +221,24 @@ class Experience:
             if isinstance(value := getattr(cut, field.name), Tensor)
         }
         return replace(cut, **narrow)
+
+
+@dataclass(frozen=True)
+class Experience(Credited):
+    """What an actor-critic loss is computed on."""
+
+    values: Tensor
+    """float32 [B, R]: the critic's expectation *before* each token"""
+    returns: Tensor
+    """float32 [B, R]"""
+
+
+@dataclass(frozen=True)
+class Referenced(Credited):
+    """What a loss that holds the policy near the reference is computed on."""
+
+    reference: Tensor
+    """float32 [B, R]: log-probabilities under the frozen reference"""
 
 
 @dataclass(frozen=True)

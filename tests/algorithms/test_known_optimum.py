@@ -99,7 +99,7 @@ def test_ppos_expected_first_gradient_is_the_exact_gradient():
         )
         values = torch.full_like(logprobs, 0.3)
         advantages, returns = gae(token_rewards, values, batch.answer_mask, 1.0, 1.0)
-        loss = ppo.loss(Experience(batch, logprobs, values, advantages, returns))
+        loss = ppo.loss(Experience(batch, logprobs, advantages, values, returns))
         (gradient,) = torch.autograd.grad(loss.total * loss.weight, parts.policy.table)
         whole -= probability * gradient
     leaf = parts.policy.table.detach().clone().requires_grad_()

@@ -4,34 +4,42 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from tutelage.algorithms._actor_critic import ActorCritic, ActorCriticConfig
+from tutelage.algorithms._reuse import Reuse, ReuseConfig
 from tutelage.batches import Experience, Loss
 from tutelage.ops.losses import clipped_surrogate, clipped_value, was_clipped
-from tutelage.ops.masked import masked_mean
+from tutelage.ops.masked import masked_mean, whiten
 
 
 @dataclass(frozen=True, kw_only=True)
-class PPOConfig(ActorCriticConfig):
+class PPOConfig(ActorCriticConfig, ReuseConfig):
     """How proximal policy optimisation learns."""
 
     updates: int = 4
     """passes over each step's answers"""
     clip: float = 0.2
     """how far the probability ratio may leave 1 before its gradient stops"""
+    value_clip: float = 0.2
+    """how far a value may move in one step before its loss stops pulling; 0 = off"""
 
     def sane(self) -> dict[str, bool]:
-        return super().sane() | {"clip": self.clip > 0}
+        return super().sane() | {"clip": self.clip > 0, "value_clip": self.value_clip >= 0}
 
 
-class PPO(ActorCritic[PPOConfig]):
+class PPO(ActorCritic[PPOConfig], Reuse[PPOConfig, Experience]):
     """L = mean over answer tokens of −min(ρA, clip(ρ, 1±ε)A) + c·½·max((V−R)², (clip(V)−R)²) (eq. 7 and 9)."""
 
     Config = PPOConfig
 
+    def scaled(self, advantages: Tensor, mask: Tensor) -> Tensor:
+        return whiten(advantages, mask)
+
     def loss(self, batch: Experience) -> Loss:
         config, mask = self.config, batch.mask.to(batch.logprobs.device)
         now = self.parts.policy.logprobs(batch.batch, config.temperature)
-        values = self.parts.critic.values(batch.batch)
+        values = self.values(batch.batch)
         policy = clipped_surrogate(now.logprobs, batch.logprobs, batch.advantages, config.clip, config.clip)
         value = clipped_value(values, batch.values, batch.returns, config.value_clip or None)
         total = masked_mean(policy + config.value_coef * value, mask)

@@ -1,0 +1,262 @@
+"""From prompts to scored answers: what every algorithm shares that learns from its own answers.
+
+prompts → sampler → answers → score (centred, clipped) → `credit`, which every algorithm gives in its own way
+                        └───► log π − log π_ref per token, whose price β is taken from the reward
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from tutelage.algorithms._base import Algorithm, Parts, TrainConfig
+from tutelage.batches import Credited, Rollouts, Scores, TokenBatch
+from tutelage.errors import DivergedError
+from tutelage.ops.masked import masked_mean, masked_sum
+from tutelage.ops.seeds import derive
+from tutelage.ops.shaping import AdaptiveKL, FixedKL, at_last, kl_penalty, missing_stop
+
+_SHOWN_TEXTS = 4
+_RATIO_LIMIT = {torch.float32: 1e-3, torch.bfloat16: 0.5}
+"""How far a sampled log-probability may lie from the training forward's, by compute dtype."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnlineConfig(TrainConfig):
+    """What every algorithm understands that learns from its own answers."""
+
+    reward: str = ""
+    """a reward-model folder, `package.module:function` of (prompt, completion), or `taste:NAME`"""
+    watch: str = ""
+    """another reward source that is only drawn beside the reward, never trained on"""
+    batch_size: int = 64
+    """prompts per step"""
+    answers: int = 1
+    """answers sampled for each prompt"""
+    learning_rate: float = 3e-6
+    """peak learning rate of the policy; 1e-5 to 1e-4 for models below 5 million parameters"""
+    adam_eps: float = 1e-5
+    """AdamW's epsilon (Huang et al. 2024: larger than usual softens the first updates)"""
+    max_new_tokens: int = 64
+    """longest answer, in tokens"""
+    temperature: float = 1.0
+    """at which answers are sampled and scored"""
+    kl: float = 0.05
+    """price of a nat of drift from the reference, taken from the reward (k1)"""
+    kl_target: float = 0.0
+    """steer the price so that an answer drifts this many nats; 0 = fixed price"""
+    kl_horizon: float = 10_000.0
+    """answers over which the price adapts"""
+    score_clip: float = 10.0
+    """scores are clipped to ± this after centring"""
+    missing_stop_penalty: float = 1.0
+    """taken from the score of an answer that was cut off"""
+    stop_at_kl: float = 0.0
+    """end the run when answers drift this many nats from the reference; 0 = never"""
+    stop_at_reward: float = 0.0
+    """end the run when the mean score (as the reward source gives it) reaches this; 0 = never"""
+
+    def sane(self) -> dict[str, bool]:
+        amounts = ("kl", "kl_target", "missing_stop_penalty", "stop_at_kl")
+        return (
+            super().sane()
+            | {name: getattr(self, name) >= 1 for name in ("answers", "max_new_tokens")}
+            | {name: getattr(self, name) >= 0 for name in amounts}
+            | {name: getattr(self, name) > 0 for name in ("temperature", "kl_horizon", "score_clip")}
+        )
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The answers to the prompts of one step: row i·n + j is answer j of prompt i.
+
+    Credit is given here, where groups are whole; what is cut into minibatches and parts afterwards is credit, so no
+    cut can tear a group apart.
+    """
+
+    rollouts: Rollouts
+    scores: Scores
+    """as the reward source gave them"""
+    score: Tensor
+    """float32 [B]: centred, clipped, less the penalty of an answer that was cut off"""
+    logprobs: Tensor
+    """float32 [B, R]: of the policy, by the training forward"""
+    reference: Tensor
+    """float32 [B, R]: of the frozen reference"""
+    entropy: Tensor
+    """float32 [B, R]"""
+    n: int
+    """answers per prompt"""
+
+    @property
+    def batch(self) -> TokenBatch:
+        """Prompts and answers, packed."""
+        return self.rollouts.batch
+
+    @cached_property
+    def mask(self) -> Tensor:
+        """bool [B, R], on the device of the log-probabilities"""
+        return self.batch.answer_mask.to(self.logprobs.device)
+
+    @cached_property
+    def groups(self) -> Tensor:
+        """int64 [B]: which prompt of the step each answer belongs to, by its place (a prompt may stand there twice)"""
+        return torch.arange(len(self), device=self.score.device) // self.n
+
+    @cached_property
+    def kl(self) -> Tensor:
+        """float32 [B]: log π − log π_ref of each answer, in nats; its mean estimates the KL to the reference"""
+        return masked_sum(self.logprobs - self.reference, self.mask, dim=1)
+
+    def token_rewards(self, price: float) -> Tensor:
+        """float32 [B, R]: the drift's price on every token (k1), the score on the last one."""
+        return at_last(self.score, self.mask) + kl_penalty(self.logprobs, self.reference, self.mask, price)
+
+    def rewards(self, price: float) -> Tensor:
+        """float32 [B]: score − price·(log π − log π_ref) of each answer."""
+        return self.token_rewards(price).sum(1)
+
+    def __len__(self) -> int:
+        return len(self.rollouts)
+
+
+C = TypeVar("C", bound=OnlineConfig)
+X = TypeVar("X", bound=Credited)
+
+
+class Online(Algorithm[C, X]):
+    """Samples answers, scores them, prices their drift; a subclass says what each token gets for it."""
+
+    kind = "prompt"
+
+    def __init__(self, config: C, parts: Parts) -> None:
+        super().__init__(config, parts)
+        # taken now: it copies the policy, whose weights a checkpoint may soon replace
+        self.reference = parts.reference
+        self.kl = AdaptiveKL(config.kl_target, config.kl_horizon, config.kl) if config.kl_target else FixedKL(config.kl)
+        self.center: float | None = None
+        """mean score of the first answers, taken from every score: a reward model's zero is arbitrary"""
+        self._metrics: dict[str, float] = {}
+        self._texts: list[dict[str, Any]] = []
+
+    def modules(self) -> dict[str, nn.Module]:
+        return {"policy": self.parts.policy}
+
+    @torch.no_grad()
+    def collect(self, step: int) -> X:
+        answers = self.answer(step)
+        self._note(answers)
+        experience = self.credit(answers)
+        self.kl.update(float(answers.kl.mean()), len(answers))
+        return experience
+
+    @abstractmethod
+    def credit(self, answers: Answers) -> X:
+        """What each token gets for the scores of its answer and of the others; may add to `self._metrics`."""
+
+    def answer(self, step: int, role: str = "rollout") -> Answers:
+        """Answers to the prompts of `step`, with their scores; another `role` draws other answers."""
+        config, parts = self.config, self.parts
+        prompts = parts.prompts.batch(step)
+        rollouts = parts.sampler.sample(parts.policy, prompts, config.answers, derive(config.seed, step, role))
+        scores = parts.reward.score(rollouts.samples)
+        now = parts.policy.logprobs(rollouts.batch, config.temperature)
+        reference = self.reference.logprobs(rollouts.batch, config.temperature).logprobs
+        score = self._shaped(scores.value.to(now.logprobs.device), rollouts)
+        return Answers(rollouts, scores, score, now.logprobs, reference, now.entropy, config.answers)
+
+    def _shaped(self, value: Tensor, rollouts: Rollouts) -> Tensor:
+        """[B]: centred, clipped, less the penalty for a missing stop token."""
+        config = self.config
+        if self.center is None:
+            self.center = float(value.mean())
+        score = (value - self.center).clamp(-config.score_clip, config.score_clip)
+        return score + missing_stop(config.missing_stop_penalty, rollouts.stopped).to(score.device)
+
+    def _note(self, answers: Answers) -> None:
+        rollouts, scores = answers.rollouts, answers.scores
+        gap = (answers.logprobs - rollouts.logprobs)[answers.mask].abs().max()
+        self._metrics = {
+            "reward/mean": float(scores.value.mean()),
+            "reward/std": float(scores.value.std(correction=0)),
+            "policy/kl": float(answers.kl.mean()),
+            "policy/kl_se": float(answers.kl.std(correction=0)) / len(rollouts) ** 0.5,
+            "policy/entropy": float(masked_mean(answers.entropy, answers.mask)),
+            "policy/stop_rate": float(rollouts.stopped.float().mean()),
+            "policy/sampled_gap": float(gap),
+            "answer/length": float(rollouts.batch.answer_lengths.float().mean()),
+            "kl/coef": self.kl.coef,
+        }
+        if self.parts.watch is not None:
+            watched = self.parts.watch.score(rollouts.samples)
+            self._metrics["gold/mean"] = float(watched.value.mean())
+            self._metrics |= {f"gold/{name}": float(part.mean()) for name, part in watched.parts.items()}
+        self._texts = [
+            {
+                "prompt": sample.prompt.id,
+                "completion": sample.text,
+                "finish": sample.finish,
+                "reward": round(float(value), 4),
+            }
+            for sample, value in list(zip(rollouts.samples, scores.value, strict=True))[:_SHOWN_TEXTS]
+        ]
+
+    @torch.no_grad()
+    def preflight(self, batch: X) -> dict[str, float]:
+        """Before the first update the sampler, the policy and the reference are one and the same model."""
+        policy = self.parts.policy
+        gap, kl = self._metrics["policy/sampled_gap"], abs(self._metrics["policy/kl"])
+        ratio = (policy.logprobs(batch.batch, self.config.temperature).logprobs - batch.logprobs).exp()
+        error = float((ratio - 1)[batch.mask.to(ratio.device)].abs().max())
+        limit = _RATIO_LIMIT[policy.compute_dtype]
+        for name, value in {
+            "sampled and trained log-probabilities": gap,
+            "ratio and 1": error,
+            "KL to the reference and 0": kl,
+        }.items():
+            if not value <= limit:
+                raise DivergedError(
+                    f"before the first update {name} differ by {value:.3g} (limit {limit:g})",
+                    fix="sampling and training give one token two probabilities; report the model's config.json",
+                )
+        return {"preflight/sampled_gap": gap, "preflight/ratio_error": error, "preflight/kl": kl}
+
+    def metrics(self) -> dict[str, float]:
+        return self._metrics
+
+    def texts(self) -> list[dict[str, Any]]:
+        return self._texts
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, float]:
+        """Scores of one answer to each held-out prompt."""
+        prompts = self.parts.prompts.held_out
+        if not prompts:
+            return {}
+        rollouts = self.parts.sampler.sample(self.parts.policy, prompts, 1, derive(self.config.seed, "evaluate"))
+        found = {"eval/reward": float(self.parts.reward.score(rollouts.samples).value.mean())}
+        if self.parts.watch is not None:
+            found["eval/gold"] = float(self.parts.watch.score(rollouts.samples).value.mean())
+        return found | {"eval/stop_rate": float(rollouts.stopped.float().mean())}
+
+    def stop(self) -> str | None:
+        seen, config = self._metrics, self.config
+        if config.stop_at_kl and seen.get("policy/kl", 0.0) >= config.stop_at_kl:
+            drift = f"{seen['policy/kl']:.2f} nats from the reference"
+            return f"answers have drifted {drift} (--stop-at-kl {config.stop_at_kl:g})"
+        if config.stop_at_reward and seen.get("reward/mean", 0.0) >= config.stop_at_reward:
+            return f"the mean score has reached {seen['reward/mean']:.3f} (--stop-at-reward {config.stop_at_reward:g})"
+        return None
+
+    def state(self) -> dict[str, Any]:
+        return {"kl": self.kl.state(), "center": self.center}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.kl.restore(state["kl"])
+        self.center = state["center"]

@@ -6,14 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from tutelage.batches import Scores
 from tutelage.rewards._base import RewardSource
 from tutelage.types import Sample
-
-_EPSILON = 1e-8
 
 
 @dataclass(frozen=True)
@@ -55,9 +52,8 @@ class Normalised(RewardSource):
         found = self.inner.score(samples)
         self._next = self.seen.joined(found.value)
         moments = self.seen if self.seen.count else self._next
-        value = (found.value - moments.mean) / (moments.std + _EPSILON)
-        if not moments.std:  # all alike so far: no scale is known
-            value = torch.zeros_like(found.value)
+        scale = moments.std or 1.0  # all alike so far: no scale is known
+        value = ((found.value.double() - moments.mean) / scale).float()
         return Scores(value, {**found.parts, "raw": found.value})
 
     def settle(self) -> None:

@@ -1,7 +1,7 @@
 """A scorer behind an address as the reward: answers go out as JSON, one number for each comes back.
 
-    POST {"samples": [{"id", "prompt", "completion", "finish", "meta"?}, …]}        prompt: text, or [{role, content}]
-    200  {"scores": [0.7, …], "parts"?: {"fluent": [0.9, …]}}                        in the same order
+POST {"samples": [{"id", "prompt", "completion", "finish", "meta"?}, …]}        prompt: text, or [{role, content}]
+200  {"scores": [0.7, …], "parts"?: {"fluent": [0.9, …]}}                        in the same order
 """
 
 from __future__ import annotations

@@ -102,7 +102,10 @@ class Simulated(Labeler):
             raise UsageError(f"simulated raters need distinct names, found {names}")
 
     def label(self, store: Store, project: str = "default", progress: Progress | None = None) -> int:
-        waiting = store.open_questions(project)
+        return self.answer(store, store.open_questions(project), progress)
+
+    def answer(self, store: Store, waiting: Sequence[OpenQuestion], progress: Progress | None = None) -> int:
+        """Answer these questions by as many raters as each still wants; how many judgements were given."""
         wanted = sum(min(question.missing, len(self.raters)) for question in waiting)
         given, batch = 0, list[Judgement]()
         for index, question in enumerate(waiting):

@@ -215,6 +215,18 @@ class Store:
             rows = connection.execute(query.order_by(judgements.c.number)).mappings()
             return [judgement_of(row) for row in rows if not row["withdrawn"]]
 
+    def judgements_of(self, ids: Sequence[str]) -> list[Judgement]:
+        """The judgements that stand on these questions, oldest first."""
+        found: list[Judgement] = []
+        with self._database.reading() as connection:
+            for part in chunks(ids):
+                newest = sa.select(sa.func.max(judgements.c.number)).where(judgements.c.question.in_(part))
+                standing = newest.group_by(judgements.c.question, judgements.c.rater)
+                query = sa.select(judgements).where(judgements.c.number.in_(standing)).order_by(judgements.c.number)
+                rows = connection.execute(query).mappings()
+                found += [judgement_of(row) for row in rows if not row["withdrawn"]]
+        return found
+
     def history(self, project: str = "default") -> list[dict[str, Any]]:
         """Every judgement row ever added, superseded and withdrawn ones too, oldest first."""
         query = (

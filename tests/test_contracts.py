@@ -49,6 +49,7 @@ ALGORITHMS = registry.names("algorithms")
 SOURCE = Path(registry.__file__).parent
 PREFLIGHT = {
     "preflight/dpo_loss": math.log(2),
+    "preflight/log_ratio": 0.0,
     "preflight/ratio_error": 0.0,
     "preflight/sampled_gap": 0.0,
     "preflight/kl": 0.0,
@@ -67,6 +68,12 @@ ROWS: dict[str, Callable[[int], dict[str, Any]]] = {
         "rejected": "bridge " * (1 + n % 4),
         "weight": 0.5 + n % 3,
         "margin": 0.1 * (n % 2),
+    },
+    "unpaired": lambda n: {
+        "prompt": f"Summarise {n}.",
+        "completion": f"Bridge {n} was opened. " * (1 + n % 3),
+        "label": n % 3 > 0,
+        "weight": 0.5 + n % 2,
     },
     "prompt": lambda n: {"id": f"p{n}", "prompt": f"Summarise bridge {n}." * (1 + n % 2)},
 }

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from tutelage.types import Sample
 
-B = TypeVar("B", bound="PairBatch | Credited")
+B = TypeVar("B", bound="PairBatch | JudgedAnswers | Credited")
 
 
 class Batch(Protocol):
@@ -160,6 +160,30 @@ class ScoredPairs(PairBatch):
     """float32 [P]: summed log-probability of the chosen answer under the reference"""
     ref_rejected: Tensor
     """float32 [P]"""
+
+
+@dataclass(frozen=True)
+class JudgedAnswers:
+    """Single answers, good or bad, with what the frozen reference says of them (KTO)."""
+
+    batch: TokenBatch
+    good: Tensor
+    """bool [B]"""
+    weight: Tensor
+    """float32 [B]"""
+    reference: Tensor
+    """float32 [B]: summed log-probability of the answer under the reference"""
+    baseline: Tensor
+    """float32 [B]: KL(policy ‖ reference), estimated over the whole step and so the same in all rows"""
+
+    def __len__(self) -> int:
+        return len(self.batch)
+
+    def sizes(self) -> list[int]:
+        return self.batch.sizes()
+
+    def select(self, rows: Sequence[int]) -> Self:
+        return _select(self, rows)
 
 
 @dataclass(frozen=True)

@@ -103,6 +103,8 @@ class Unpaired:
     label: bool
     where: str = ""
     meta: Mapping[str, Any] = field(default_factory=dict)
+    weight: float = 1.0
+    """How much this answer counts in the mean (1 = one certain judgement)."""
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,8 @@ def _unpaired(cells: Cells, notes: Counter[str]) -> list[Unpaired]:
     if not isinstance(label, bool):
         cells.fail("label", f"'label' is {label!r}, not true or false", "write true (good) or false (bad)")
     prompt, completion = _answered(cells)
-    return [Unpaired(prompt, completion, label, cells.row.where, cells.meta())]
+    weight = cells.number("weight", 1.0)
+    return [Unpaired(prompt, completion, label, cells.row.where, cells.meta(), weight)]
 
 
 def _ranking(cells: Cells, notes: Counter[str]) -> list[Ranking]:

@@ -51,7 +51,7 @@ def to_dict(row: Any) -> dict[str, Any]:
         values = {"chosen": _json(row.chosen), "rejected": _json(row.rejected), "margin": row.margin}
         values |= {"weight": row.weight} | ({"group": row.group} if row.group else {})
     elif isinstance(row, Unpaired):
-        values = {"completion": _json(row.completion), "label": row.label}
+        values = {"completion": _json(row.completion), "label": row.label, "weight": row.weight}
     elif isinstance(row, Ranking):
         values = {"completions": [_json(answer) for answer in row.completions], "ranks": list(row.ranks)}
         values |= {"weight": row.weight} | ({"rater": row.rater} if row.rater else {})
@@ -91,7 +91,7 @@ def _chosen(rows: Sequence[Preference], min_gap: float, left_out: LeftOut) -> li
 
 def _both(rows: Sequence[Preference], min_gap: float, left_out: LeftOut) -> list[Unpaired]:
     answers = ((row, answer, good) for row in rows for answer, good in ((row.chosen, True), (row.rejected, False)))
-    return [Unpaired(row.prompt, answer, good, row.where, row.meta) for row, answer, good in answers]
+    return [Unpaired(row.prompt, answer, good, row.where, row.meta, row.weight) for row, answer, good in answers]
 
 
 def _two_ranks(rows: Sequence[Preference], min_gap: float, left_out: LeftOut) -> list[Ranking]:

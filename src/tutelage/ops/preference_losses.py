@@ -127,6 +127,11 @@ def discopop(pc: Tensor, pr: Tensor, rc: Tensor, rr: Tensor, beta: float = 0.1, 
     return -(1 - share) * logsigmoid(logit) + share * torch.exp(-logit)
 
 
+def doubt(flipped: float | Tensor, label_smoothing: float) -> float | Tensor:
+    """P(the label is wrong), where it was believed wrong with probability `flipped`, and is flipped once more by ε."""
+    return flipped * (1 - label_smoothing) + (1 - flipped) * label_smoothing
+
+
 def pair_loss(
     kind: PairLoss,
     sums: tuple[Tensor, Tensor, Tensor, Tensor],
@@ -149,31 +154,12 @@ def pair_loss(
     other = pr, pc, rr, rc
     if kind == "robust":
         return (1 - flipped) * robust(*sums, beta, label_smoothing) + flipped * robust(*other, beta, label_smoothing)
-    wrong = flipped * (1 - label_smoothing) + (1 - flipped) * label_smoothing
+    wrong = doubt(flipped, label_smoothing)
     if kind == "exo_pair":
         soft = torch.as_tensor(wrong, dtype=pc.dtype, device=pc.device)
         return exo(*sums, beta, soft.clamp(_LEAST_SMOOTHING, 1 - _LEAST_SMOOTHING))
     loss = PAIR_LOSSES[kind]
-    if isinstance(wrong, float) and wrong == 0:
-        return loss(*sums, beta)
     return (1 - wrong) * loss(*sums, beta) + wrong * loss(*other, beta)
-
-
-def loss_at_start(kind: PairLoss, beta: float, label_smoothing: float = 0.0) -> float:
-    """What `pair_loss` is while the policy is the reference (h = a = b = 0), whatever the pair."""
-    if kind == "exo_pair":
-        flip = max(label_smoothing, _LEAST_SMOOTHING)
-        return -math.log(2) - 0.5 * (math.log1p(-flip) + math.log(flip))
-    return {
-        "ipo_sum": 1 / (4 * beta**2),
-        "ipo_avg": 1 / (4 * beta**2),
-        "hinge": 1.0,
-        "nca_pair": 2 * math.log(2),
-        "sppo_hard": 1 / (2 * beta**2),
-        "apo_zero": 1.0,
-        "apo_down": 1.0,
-        "discopop": (math.log(2) + 1) / 2,
-    }.get(kind, math.log(2))
 
 
 PAIR_LOSSES: Mapping[PairLoss, Callable[[Tensor, Tensor, Tensor, Tensor, float], Tensor]] = {

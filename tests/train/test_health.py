@@ -21,8 +21,9 @@ HEALTHY = {
     "policy/logp_chosen": -2.0,
     "answer/length": 30.0,
     "reward/std": 0.5,
-    "reward/constant_groups": 0.1,
+    "groups/zero_variance": 0.1,
     "reward/accuracy": 0.7,
+    "eval/accuracy": 0.7,
     "value/explained_variance": 0.4,
     "gradient/policy": 0.5,
     "preflight/ratio_error": 1e-6,
@@ -37,13 +38,16 @@ SICK = {
     "stop-rate": ("policy/stop_rate", 0.3),
     "length": ("answer/length", 90.0),
     "reward-constant": ("reward/std", 0.0),
-    "zero-groups": ("reward/constant_groups", 0.9),
+    "zero-groups": ("groups/zero_variance", 0.9),
     "value": ("value/explained_variance", -3.0),
     "accuracy": ("reward/accuracy", 1.0),
     "chosen-falls": ("policy/logp_chosen", -40.0),
     "gradient": ("gradient/policy", 50.0),
     "loss-rises": ("loss", 4.0),
+    "labels-swapped": ("eval/accuracy", 0.1),
 }
+FIRST = {"reward-constant": ("reward/std", 0.0), "stop-rate": ("policy/stop_rate", 0.0)}
+FIRST |= {"zero-groups": ("groups/zero_variance", 1.0)}
 
 
 def test_every_rule_is_tried_here() -> None:
@@ -66,6 +70,20 @@ def test_an_alarm_speaks_once_with_number_and_advice(name: str) -> None:
     assert [alarm.name for alarm in raised] == [name]
     assert any(character.isdigit() for character in raised[0].message) or name == "accuracy"
     assert raised[0].advice and "{" not in raised[0].message
+
+
+@pytest.mark.parametrize("name", FIRST)
+def test_what_is_wrong_with_the_first_batch_is_said_at_once_and_once(name: str) -> None:
+    metric, value = FIRST[name]
+    health, sick = Health(100), {**HEALTHY, metric: value}
+    assert [alarm.name for alarm in health.check(1, sick)] == [name]
+    assert [alarm for step in range(2, 30) for alarm in health.check(step, sick)] == []
+    assert not Health(100).check(7, sick), "one such batch later on is no alarm"
+
+
+def test_an_accuracy_below_a_half_is_an_alarm_only_where_it_is_no_chance() -> None:
+    assert not Health(9).check(3, {"eval/accuracy": 0.35, "eval/pairs": 20})
+    assert Health(9).check(3, {"eval/accuracy": 0.35, "eval/pairs": 400})[0].name == "labels-swapped"
 
 
 def test_one_odd_value_is_no_alarm() -> None:

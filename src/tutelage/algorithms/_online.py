@@ -7,7 +7,7 @@ prompts → sampler → answers → score (centred, clipped) → `credit`, which
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
@@ -16,11 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from tutelage.algorithms._base import Algorithm, Parts, TrainConfig
-from tutelage.batches import Credited, Rollouts, Scores, TokenBatch
-from tutelage.errors import DivergedError
+from tutelage.algorithms._watch import Action, WatchRule
+from tutelage.batches import Batch, Rollouts, Scores, TokenBatch
+from tutelage.errors import DivergedError, UsageError
 from tutelage.ops.masked import masked_mean, masked_sum
 from tutelage.ops.seeds import derive
 from tutelage.ops.shaping import AdaptiveKL, FixedKL, at_last, kl_penalty, missing_stop
+from tutelage.types import Prompt
 
 _SHOWN_TEXTS = 4
 _RATIO_LIMIT = {torch.float32: 1e-3, torch.bfloat16: 0.5}
@@ -35,6 +37,12 @@ class OnlineConfig(TrainConfig):
     """a reward-model folder, `package.module:function` of (prompt, completion), or `taste:NAME`"""
     watch: str = ""
     """another reward source that is only drawn beside the reward, never trained on"""
+    watch_every: int = 0
+    """steps between looks at it on --eval-data, and only there; 0 = at every step, and at evaluations"""
+    watch_patience: int = 2
+    """looks in a row at which it must have fallen while the reward rose: then the reward is over-optimised"""
+    on_over_optimisation: Action = "warn"
+    """then: `warn`, `stop` the run, or `rollback` (the model that is left is always the best by the watched score)"""
     batch_size: int = 64
     """prompts per step"""
     answers: int = 1
@@ -62,11 +70,16 @@ class OnlineConfig(TrainConfig):
     stop_at_reward: float = 0.0
     """end the run when the mean score (as the reward source gives it) reaches this; 0 = never"""
 
+    def watches(self) -> WatchRule:
+        if (self.watch_every or self.on_over_optimisation != "warn") and not (self.watch and self.eval_data):
+            raise UsageError("there is nothing to watch", fix="--watch SOURCE and --eval-data HELD_OUT_PROMPTS")
+        return WatchRule(self.watch_every, self.watch_patience, self.on_over_optimisation)
+
     def sane(self) -> dict[str, bool]:
-        amounts = ("kl", "kl_target", "missing_stop_penalty", "stop_at_kl")
+        amounts = ("kl", "kl_target", "missing_stop_penalty", "stop_at_kl", "watch_every")
         return (
             super().sane()
-            | {name: getattr(self, name) >= 1 for name in ("answers", "max_new_tokens")}
+            | {name: getattr(self, name) >= 1 for name in ("answers", "max_new_tokens", "watch_patience")}
             | {name: getattr(self, name) >= 0 for name in amounts}
             | {name: getattr(self, name) > 0 for name in ("temperature", "kl_horizon", "score_clip")}
         )
@@ -93,6 +106,12 @@ class Answers:
     """float32 [B, R]"""
     n: int
     """answers per prompt"""
+    step: int
+
+    @property
+    def prompts(self) -> list[Prompt]:
+        """Of each group, in order."""
+        return [sample.prompt for sample in self.rollouts.samples[:: self.n]]
 
     @property
     def batch(self) -> TokenBatch:
@@ -127,7 +146,7 @@ class Answers:
 
 
 C = TypeVar("C", bound=OnlineConfig)
-X = TypeVar("X", bound=Credited)
+X = TypeVar("X", bound=Batch)
 
 
 class Online(Algorithm[C, X]):
@@ -142,6 +161,7 @@ class Online(Algorithm[C, X]):
         self.kl = AdaptiveKL(config.kl_target, config.kl_horizon, config.kl) if config.kl_target else FixedKL(config.kl)
         self.center: float | None = None
         """mean score of the first answers, taken from every score: a reward model's zero is arbitrary"""
+        self._answers: Answers | None = None
         self._metrics: dict[str, float] = {}
         self._texts: list[dict[str, Any]] = []
 
@@ -150,7 +170,7 @@ class Online(Algorithm[C, X]):
 
     @torch.no_grad()
     def collect(self, step: int) -> X:
-        answers = self.answer(step)
+        answers = self._answers = self.answer(self.parts.prompts.batch(step), step)
         self._note(answers)
         experience = self.credit(answers)
         self.kl.update(float(answers.kl.mean()), len(answers))
@@ -160,16 +180,15 @@ class Online(Algorithm[C, X]):
     def credit(self, answers: Answers) -> X:
         """What each token gets for the scores of its answer and of the others; may add to `self._metrics`."""
 
-    def answer(self, step: int, role: str = "rollout") -> Answers:
-        """Answers to the prompts of `step`, with their scores; another `role` draws other answers."""
+    def answer(self, prompts: Sequence[Prompt], step: int, role: str = "rollout") -> Answers:
+        """Answers to `prompts`, with their scores; another `role` draws other answers in the same step."""
         config, parts = self.config, self.parts
-        prompts = parts.prompts.batch(step)
         rollouts = parts.sampler.sample(parts.policy, prompts, config.answers, derive(config.seed, step, role))
         scores = parts.reward.score(rollouts.samples)
         now = parts.policy.logprobs(rollouts.batch, config.temperature)
         reference = self.reference.logprobs(rollouts.batch, config.temperature).logprobs
         score = self._shaped(scores.value.to(now.logprobs.device), rollouts)
-        return Answers(rollouts, scores, score, now.logprobs, reference, now.entropy, config.answers)
+        return Answers(rollouts, scores, score, now.logprobs, reference, now.entropy, config.answers, step)
 
     def _shaped(self, value: Tensor, rollouts: Rollouts) -> Tensor:
         """[B]: centred, clipped, less the penalty for a missing stop token."""
@@ -193,7 +212,7 @@ class Online(Algorithm[C, X]):
             "answer/length": float(rollouts.batch.answer_lengths.float().mean()),
             "kl/coef": self.kl.coef,
         }
-        if self.parts.watch is not None:
+        if self.parts.watch is not None and not self.config.watch_every:
             watched = self.parts.watch.score(rollouts.samples)
             self._metrics["gold/mean"] = float(watched.value.mean())
             self._metrics |= {f"gold/{name}": float(part.mean()) for name, part in watched.parts.items()}
@@ -210,10 +229,11 @@ class Online(Algorithm[C, X]):
     @torch.no_grad()
     def preflight(self, batch: X) -> dict[str, float]:
         """Before the first update the sampler, the policy and the reference are one and the same model."""
-        policy = self.parts.policy
+        policy, answers = self.parts.policy, self._answers
+        assert answers is not None, "the batch was collected"
         gap, kl = self._metrics["policy/sampled_gap"], abs(self._metrics["policy/kl"])
-        ratio = (policy.logprobs(batch.batch, self.config.temperature).logprobs - batch.logprobs).exp()
-        error = float((ratio - 1)[batch.mask.to(ratio.device)].abs().max())
+        ratio = (policy.logprobs(answers.batch, self.config.temperature).logprobs - answers.logprobs).exp()
+        error = float((ratio - 1)[answers.mask].abs().max())
         limit = _RATIO_LIMIT[policy.compute_dtype]
         for name, value in {
             "sampled and trained log-probabilities": gap,
@@ -240,9 +260,14 @@ class Online(Algorithm[C, X]):
         if not prompts:
             return {}
         rollouts = self.parts.sampler.sample(self.parts.policy, prompts, 1, derive(self.config.seed, "evaluate"))
+        return self.measured(rollouts)
+
+    def measured(self, rollouts: Rollouts) -> dict[str, float]:
+        """The numbers of held-out answers, as `eval/…`."""
         found = {"eval/reward": float(self.parts.reward.score(rollouts.samples).value.mean())}
         if self.parts.watch is not None:
-            found["eval/gold"] = float(self.parts.watch.score(rollouts.samples).value.mean())
+            gold = self.parts.watch.score(rollouts.samples).value
+            found |= {"eval/gold": float(gold.mean()), "eval/gold_se": float(gold.std(correction=0)) / len(gold) ** 0.5}
         return found | {"eval/stop_rate": float(rollouts.stopped.float().mean())}
 
     def stop(self) -> str | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from tutelage.algorithms._online import Online, OnlineConfig
-from tutelage.batches import Credited
+from tutelage.batches import Batch
 from tutelage.ops.seeds import derive
 
 
@@ -29,7 +29,7 @@ class ReuseConfig(OnlineConfig):
 
 
 C = TypeVar("C", bound=ReuseConfig)
-X = TypeVar("X", bound=Credited)
+X = TypeVar("X", bound=Batch)
 
 
 class Reuse(Online[C, X]):

@@ -91,6 +91,18 @@ def group_advantages(rewards: Tensor, groups: Tensor, kind: GroupKind, eps: floa
     raise ValueError(f"kind '{kind}' is not one of rloo, grpo, dr_grpo")
 
 
+def constant_groups(rewards: Tensor, groups: Tensor, tolerance: float = 1e-6) -> Tensor:
+    """bool [B]: the rewards of this answer's group differ by `tolerance` at most, so that it teaches nothing.
+
+    `rewards` is [B], `groups` int [B], as for `group_advantages`. A group of one is constant.
+    """
+    _, index = torch.unique(groups, return_inverse=True)
+    start = torch.zeros(int(index.max()) + 1 if len(index) else 0, dtype=rewards.dtype, device=rewards.device)
+    high = start.scatter_reduce(0, index, rewards.detach(), "amax", include_self=False)
+    low = start.scatter_reduce(0, index, rewards.detach(), "amin", include_self=False)
+    return (high - low <= tolerance)[index]
+
+
 def _group_sum(x: Tensor, index: Tensor, groups: int) -> Tensor:
     return torch.zeros(groups, dtype=x.dtype, device=x.device).index_add_(0, index, x)[index]
 

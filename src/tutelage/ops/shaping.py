@@ -23,6 +23,11 @@ def at_last(score: Tensor, mask: Tensor) -> Tensor:
     return keep(score[:, None].expand(mask.shape), kept & (after == 1))
 
 
+def on_every(score: Tensor, mask: Tensor) -> Tensor:
+    """`score` [B] on every kept token of each row of `mask` [B, R], 0 elsewhere; [B, R]."""
+    return keep(score[:, None].expand(mask.shape), mask)
+
+
 def kl_penalty(logp: Tensor, ref: Tensor, mask: Tensor, coef: float | Tensor) -> Tensor:
     """−coef · (log π − log π_ref) per kept token, [B, R], detached: the k1 penalty *in the reward*.
 
@@ -41,6 +46,16 @@ def missing_stop(penalty: float, stopped: Tensor) -> Tensor:
     if penalty < 0:
         raise ValueError(f"penalty {penalty} must be ≥ 0: it is subtracted from the score")
     return torch.where(stopped.bool(), 0.0, -float(penalty))
+
+
+def overlong(lengths: Tensor, limit: int, margin: int) -> Tensor:
+    """What to add to the score [B] of each answer: 0 up to limit − margin tokens, from there down to −1 at `limit`.
+
+    The soft overlong punishment of DAPO (Yu et al. 2025, 2503.14476, eq. 13). `lengths` is int [B], ≤ `limit`.
+    """
+    if not 0 < margin <= limit:
+        raise ValueError(f"margin {margin} must lie in 1 … limit {limit}")
+    return -((lengths - (limit - margin)).clamp(min=0) / margin).clamp(max=1.0)
 
 
 class KLCoefficient(ABC):

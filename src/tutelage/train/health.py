@@ -6,7 +6,7 @@ one stands here: an alarm that cries wolf is read once.
 
 The metrics that are looked at: `policy/kl` (summed over an answer, in nats) with `policy/kl_se`, `policy/approx_kl`,
 `policy/clipped`, `policy/entropy`, `policy/stop_rate`, `policy/logp_chosen` (change since the reference),
-`answer/length` (tokens), `reward/std`, `reward/constant_groups`, `reward/accuracy`, `value/explained_variance`,
+`answer/length` (tokens), `reward/std`, `groups/zero_variance`, `reward/accuracy`, `value/explained_variance`,
 `gradient/policy`, `preflight/ratio_error`, `loss`; and against each other the reward and the gold score, `eval/reward`
 with `eval/gold` and `reward/mean` with `gold/mean`.
 """
@@ -57,6 +57,8 @@ class Rule:
     limit: float
     window: int = _WINDOW
     """how many values in a row make an alarm"""
+    at_once: bool = False
+    """looked at on the first batch only: what is wrong there was wrong before training began"""
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,31 @@ class Seen:
 
 
 RULES = (
+    Rule(
+        "reward-constant", "reward/std", lambda now, seen: now < seen.limit,
+        "all answers of a batch get the same reward (standard deviation {now:.2g}), from the first batch on",
+        "nothing can be learned from it: check the reward source, the sampling temperature and --max-new-tokens",
+        1e-6, 1, at_once=True,
+    ),
+    Rule(
+        "stop-rate", "policy/stop_rate", lambda now, seen: now <= seen.limit,
+        "{now:.0%} of the first answers end by themselves",
+        "the model was never taught its stop token (fine-tune it with `tutelage sft`, look at `tutelage data inspect`), "
+        "or --max-new-tokens is too small", 0.02, 1, at_once=True,
+    ),
+    Rule(
+        "zero-groups", "groups/zero_variance", lambda now, seen: now >= seen.limit,
+        "in {now:.0%} of the first groups all answers get the same reward",
+        "nothing can be learned from them: check the reward source, choose harder or easier prompts, or more answers "
+        "per prompt", 0.999, 1, at_once=True,
+    ),
+    Rule(
+        "labels-swapped", "eval/accuracy",
+        lambda now, seen: now < 0.5 - max(seen.limit, 1.5 * seen.row.get("eval/pairs", 25.0) ** -0.5),
+        "only {now:.0%} of the held-out pairs are ranked as people did, clearly fewer than by guessing",
+        "chosen and rejected are swapped in one of the two files (or the reward's sign is): `tutelage data check`",
+        0.1, 1,
+    ),
     Rule(
         "kl-negative", "policy/kl",
         lambda now, seen: now < -seen.limit * max(seen.row.get("policy/kl_se", 0.0), 0.1),
@@ -125,7 +152,7 @@ RULES = (
         "nothing can be learned from it: check the reward source and the sampling temperature", 1e-6, 3,
     ),
     Rule(
-        "zero-groups", "reward/constant_groups", lambda now, seen: now > seen.limit,
+        "zero-groups", "groups/zero_variance", lambda now, seen: now > seen.limit,
         "in {now:.0%} of the groups all answers get the same reward",
         "choose harder or easier prompts, or more answers per prompt", 0.5,
     ),
@@ -209,7 +236,7 @@ class Health:
 
     def _judge(self, rule: Rule, step: int, row: Mapping[str, float]) -> Alarm | None:
         values = self._values.get(rule.metric, [])
-        if rule.metric not in row or len(values) < rule.window:
+        if rule.metric not in row or len(values) < rule.window or (rule.at_once and step > 1):
             return None
         now, first, part = fmean(values[-rule.window :]), fmean(self._first[rule.metric]), step / self.total
         typical = median(values[:-1]) if len(values) > _WINDOW else math.inf

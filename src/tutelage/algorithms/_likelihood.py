@@ -17,9 +17,9 @@ from tutelage.ops.masked import masked_mean
 _EVAL_ROWS = 64
 
 
-def token_loss(policy: Policy, batch: TokenBatch) -> Loss:
+def token_loss(policy: Policy, batch: TokenBatch, temperature: float = 1.0) -> Loss:
     """L = −Σ log p(learned token) / number of learned tokens of the whole optimiser step."""
-    scores = policy.logprobs(batch)
+    scores = policy.logprobs(batch, temperature)
     mask = batch.answer_mask
     total = masked_mean(nll(scores.logprobs), mask)
     metrics = {"loss/nll": total.detach(), "loss/entropy": masked_mean(scores.entropy, mask)}

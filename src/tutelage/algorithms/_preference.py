@@ -27,25 +27,33 @@ _START_LIMIT = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
-class PreferenceConfig(TrainConfig):
-    """What every method understands that learns from pairs of answers."""
+class LabelledConfig(TrainConfig):
+    """What every method understands that is told which of two answers is better."""
 
     learning_rate: float = 1e-6
     """peak learning rate; 1e-5 to 1e-4 for models below 5 million parameters"""
     label_smoothing: float = 0.0
     """probability that a label is wrong by accident; the optimum then keeps that much doubt"""
+
+    def sane(self) -> dict[str, bool]:
+        return super().sane() | {"label_smoothing": 0 <= self.label_smoothing < 0.5}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreferenceConfig(LabelledConfig):
+    """What every method understands that reads pairs of answers."""
+
     margin_scale: float = 1.0
     """a row's `margin` (strength) times this is how far the implied reward must be ahead; 0 = ignore strengths"""
     weight_as: Literal["count", "probability"] = "count"
     """a row's `weight` w: how much it counts in the mean, or (0 to 1) its label is right with probability (1 + w)/2"""
 
     def sane(self) -> dict[str, bool]:
-        smooth = 0 <= self.label_smoothing < 0.5
-        return super().sane() | {"label_smoothing": smooth, "margin_scale": self.margin_scale >= 0}
+        return super().sane() | {"margin_scale": self.margin_scale >= 0}
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReferencedConfig(PreferenceConfig):
+class ReferencedConfig(LabelledConfig):
     """How pairs pull the policy away from its reference."""
 
     loss: PairLoss = "sigmoid"
@@ -112,13 +120,13 @@ def scored(reference: Reference, pairs: PairBatch, temperature: float = 1.0) -> 
     return ScoredPairs(**known, ref_chosen=said.chosen, ref_rejected=said.rejected)
 
 
-def labels(pairs: PairBatch, config: PreferenceConfig) -> tuple[Tensor, Tensor]:
-    """([P], [P]): how much each pair counts, and the probability that its rejected answer is the better one.
+def labels(pairs: PairBatch, config: PreferenceConfig, like: Tensor) -> tuple[Tensor, Tensor]:
+    """([P], [P]) where `like` is: how much each pair counts, and the probability that its rejected answer is better.
 
     Raises:
         DataError: a weight that should be a probability lies outside [0, 1].
     """
-    weight = pairs.weight
+    weight = pairs.weight.to(like)
     if config.weight_as == "count":
         return weight, torch.zeros_like(weight)
     if not bool(((weight >= 0) & (weight <= 1)).all()):
@@ -129,7 +137,9 @@ def labels(pairs: PairBatch, config: PreferenceConfig) -> tuple[Tensor, Tensor]:
     return torch.ones_like(weight), (1 - weight) / 2
 
 
-def referenced(pairs: ScoredPairs, said: Sides, flipped: Tensor, config: ReferencedConfig) -> Terms:
+def referenced(
+    pairs: ScoredPairs, said: Sides, flipped: Tensor, config: ReferencedConfig, margin_scale: float = 1.0
+) -> Terms:
     """The loss `config.loss` of policy against reference; a pair's margin shifts h by margin_scale · margin / β."""
     sums = said.chosen, said.rejected, pairs.ref_chosen.to(said.chosen), pairs.ref_rejected.to(said.chosen)
     gap = preference_gap(*sums).detach()
@@ -138,7 +148,7 @@ def referenced(pairs: ScoredPairs, said: Sides, flipped: Tensor, config: Referen
         pc, pr = said.chosen_mean, said.rejected_mean
         rc, rr = rc / said.chosen_length, rr / said.rejected_length
         gap = preference_gap(pc, pr, rc, rr).detach()
-    half = config.margin_scale * pairs.margin.to(pc) / (2 * config.beta)
+    half = margin_scale * pairs.margin.to(pc) / (2 * config.beta)
     each = pair_loss(config.loss, (pc, pr, rc + half, rr - half), config.beta, config.label_smoothing, flipped)
     named = {
         "loss/dpo": each.detach(),
@@ -159,14 +169,15 @@ def joined(terms: Terms, count: Tensor) -> Loss:
     return Loss(weighted_mean(terms.each, count), count.sum(), metrics)
 
 
-def check_start(pairs: ScoredPairs, said: Sides, config: ReferencedConfig) -> dict[str, float]:
+def check_start(
+    pairs: ScoredPairs, said: Sides, count: Tensor, flipped: Tensor, config: ReferencedConfig
+) -> dict[str, float]:
     """Before the first step the policy is its reference, so every log-ratio is 0 and the loss (sigmoid) ln 2.
 
     Raises:
         DivergedError: it is not.
     """
     nothing = torch.zeros_like(said.chosen)
-    count, flipped = (value.to(nothing) for value in labels(pairs, config))
     plain = replace(pairs, margin=nothing)
     same = (nothing, nothing, nothing, nothing)
     wanted_each = pair_loss(config.loss, same, config.beta, config.label_smoothing, flipped)
@@ -209,7 +220,7 @@ class Preference(Algorithm[C, B]):
 
     def loss(self, batch: B) -> Loss:
         said = sides(self.parts.policy, batch)
-        count, flipped = (value.to(said.chosen) for value in labels(batch, self.config))
+        count, flipped = labels(batch, self.config, said.chosen)
         return joined(self.terms(batch, said, flipped), count)
 
     @torch.no_grad()

@@ -12,10 +12,12 @@ from tutelage.algorithms._base import EncodedPair, Parts
 from tutelage.algorithms._pairs import batch_of
 from tutelage.algorithms._preference import (
     Preference,
+    PreferenceConfig,
     ReferencedConfig,
     Sides,
     Terms,
     check_start,
+    labels,
     referenced,
     scored,
     sides,
@@ -24,7 +26,7 @@ from tutelage.batches import ScoredPairs
 
 
 @dataclass(frozen=True, kw_only=True)
-class DPOConfig(ReferencedConfig):
+class DPOConfig(PreferenceConfig, ReferencedConfig):
     """How direct preference optimisation learns."""
 
 
@@ -46,9 +48,10 @@ class DPO(Preference[DPOConfig, ScoredPairs]):
         return scored(self.reference, batch_of(rows))
 
     def terms(self, batch: ScoredPairs, said: Sides, flipped: Tensor) -> Terms:
-        return referenced(batch, said, flipped, self.config)
+        return referenced(batch, said, flipped, self.config, self.config.margin_scale)
 
     @torch.no_grad()
     def preflight(self, batch: ScoredPairs) -> dict[str, float]:
         """The policy is the reference, so h = 0 and the DPO loss is ln 2."""
-        return check_start(batch, sides(self.parts.policy, batch), self.config)
+        said = sides(self.parts.policy, batch)
+        return check_start(batch, said, *labels(batch, self.config, said.chosen), self.config)

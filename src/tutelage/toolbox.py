@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from tutelage.algorithms._base import EncodedPair, EncodedRanking, EncodedRated, EncodedUnpaired
 from tutelage.data import formats
-from tutelage.data.check import leaked
+from tutelage.data._labels import hollow, swapped
+from tutelage.data.check import check, leaked
 from tutelage.data.loader import Order
-from tutelage.data.template import Encoded, Renderer, chunks
+from tutelage.data.template import DEFAULT_TEMPLATE, Encoded, Renderer, chunks
 from tutelage.errors import DataError, UsageError
 from tutelage.models.load import load_policy, load_scorer, load_tokenizer, max_positions
 from tutelage.models.lora import LoRA
@@ -53,15 +54,32 @@ class Given:
 
     reward: RewardSource | None = None
     rows: Sequence[Any] | None = None
+    cost: RewardSource | None = None
 
 
 class Toolbox:
     """Makes each part that an algorithm asks for when it is first asked for (see `algorithms.Parts`)."""
 
-    def __init__(self, config: Any, folder: Path, say: Say, given: Given | None = None) -> None:
+    def __init__(
+        self,
+        config: Any,
+        folder: Path,
+        say: Say,
+        given: Given | None = None,
+        *,
+        warn: Say | None = None,
+        careful: bool = False,
+    ) -> None:
+        """
+        Args:
+            warn: says what must be heard, even where `say` is quiet; the same as `say` without it.
+            careful: look at the data as `tutelage data check` does, which takes a while for large files.
+        """
         self.config = config
         self.folder = folder
         self.say = say
+        self.warn = warn or say
+        self.careful = careful
         self.given = given or Given()
 
     @cached_property
@@ -104,23 +122,29 @@ class Toolbox:
 
     @cached_property
     def scorer(self) -> Scorer:
-        return self._told(self._scorer(self.start, "keep", self.lora))
+        return self._told(self._scorer(self.start, "keep", self.lora, heads=self.config.heads()))
 
     @cached_property
     def critic(self) -> Scorer:
-        init = self.config.critic_init
-        if init == "reward" and _is_model(self.config.reward):
-            critic = self._scorer(self.config.reward, "trained", None)
+        return self._critic("critic", self.config.critic_init, "reward", self.config.reward)
+
+    @cached_property
+    def cost_critic(self) -> Scorer:
+        return self._critic("cost-critic", self.config.cost_critic_init, "cost", self.config.cost)
+
+    def _critic(self, flag: str, init: str, source: str, name: str) -> Scorer:
+        if init == source and _is_model(name):
+            critic = self._scorer(name, "trained", None, single=True)
         else:
-            critic = self._scorer(self.start if init in ("zero", "reward") else init, "zero", None)
+            critic = self._scorer(self.start if init in ("zero", source) else init, "zero", None, single=True)
         if critic.tokenizer.get_vocab() != self.policy.tokenizer.get_vocab():
-            raise UsageError("the critic would read other tokens than the policy writes", fix="--critic-init zero")
+            raise UsageError(f"the {flag} would read other tokens than the policy writes", fix=f"--{flag}-init zero")
         return critic
 
-    def _scorer(self, path: str, head: str, lora: LoRA | None) -> Scorer:
+    def _scorer(self, path: str, head: str, lora: LoRA | None, **more: Any) -> Scorer:
         config = self.config
         seed = derive(config.seed, "head")
-        return load_scorer(path, dtype=config.dtype, device=config.device, lora=lora, head=head, seed=seed)
+        return load_scorer(path, dtype=config.dtype, device=config.device, lora=lora, head=head, seed=seed, **more)
 
     def _told(self, backbone: Any) -> Any:
         for note in backbone.notes:
@@ -136,6 +160,14 @@ class Toolbox:
         return self._reward(self.config.reward)
 
     @cached_property
+    def cost(self) -> RewardSource:
+        if self.given.cost is not None:
+            return self.given.cost
+        if not self.config.cost:
+            raise UsageError("nothing says what harm costs", fix="--cost FOLDER, or any name that --reward takes")
+        return self._reward(self.config.cost)
+
+    @cached_property
     def watch(self) -> RewardSource | None:
         return self._reward(self.config.watch) if self.config.watch else None
 
@@ -149,7 +181,19 @@ class Toolbox:
         if not _is_model(name):
             return Function.named(name)
         scorer = load_scorer(name, dtype=self.config.dtype, device=self.config.device, head="trained")
+        self._heed_template(name, scorer.tokenizer)
         return Learned(scorer, Renderer(scorer.tokenizer))
+
+    def _heed_template(self, name: str, theirs: Any) -> None:
+        """Warn of a reward model that would read the same chat otherwise than the policy writes it."""
+        ours: Any = self.renderer.tokenizer
+        if ours.chat_template == theirs.chat_template or all(isinstance(row.content, str) for row in self.prompts.rows):
+            return
+        if theirs.chat_template == DEFAULT_TEMPLATE or theirs.get_vocab() == ours.get_vocab():
+            self.warn(
+                f"{name} renders chats with another template than {self.config.model}: its scores mean something only "
+                "if it was trained with that one; else copy the policy's chat_template into its tokenizer"
+            )
 
     @cached_property
     def renderer(self) -> Renderer:
@@ -190,9 +234,11 @@ class Toolbox:
         answer = self.renderer.answer
 
         def encode(row: Preference) -> EncodedPair:
+            if row.tie and not self.config.reads_ties():
+                raise DataError("the pair is a tie, which prefers neither")
             return EncodedPair(answer(row.prompt, row.chosen), answer(row.prompt, row.rejected), row)
 
-        return self._read("preference", encode)
+        return self._read("preference", encode, ties=self.config.reads_ties())
 
     @cached_property
     def unpaired(self) -> InOrder[EncodedUnpaired]:
@@ -230,25 +276,45 @@ class Toolbox:
 
         return self._read("prompt", check)
 
-    def _read(self, kind: str, encode: Callable[[Any], T]) -> InOrder[T]:
-        learned, held_out = self._load(self.config.data, kind, self.given.rows), self._load(self.config.eval_data, kind)
-        if seen := leaked(learned, held_out):
-            self.say(f"{len(seen)} of {len(held_out)} prompts of --eval-data are learned on too: eval/… will flatter")
+    def _read(self, kind: str, encode: Callable[[Any], T], *, ties: bool = False) -> InOrder[T]:
+        learned = self._load(self.config.data, kind, self.given.rows, ties=ties)
+        held_out = self._load(self.config.eval_data, kind, ties=ties)
+        self._heed(learned, held_out)
         return self._ordered(self._encoded(learned, encode), self._encoded(held_out, encode))
+
+    def _heed(self, learned: Sequence[Any], held_out: Sequence[Any]) -> None:
+        """Warn of data that would be learned from without an error, to no good."""
+        if seen := leaked(learned, held_out):
+            self.warn(f"{len(seen)} of {len(held_out)} prompts of --eval-data are learned on too: eval/… will flatter")
+        if self.careful:
+            for oddity in check(learned).warnings:
+                self.warn(f"{self.config.data}: {oddity}")
+        else:
+            for oddity in [*swapped(learned), *hollow(learned)]:
+                self.warn(f"{self.config.data}: {oddity} (see `tutelage data check`)")
+        if self.config.eval_every and not self.config.eval_data:
+            self.warn("--eval-every measures nothing without --eval-data")
 
     def _ordered(self, rows: Sequence[T], held_out: Sequence[T]) -> InOrder[T]:
         if not rows:
             raise DataError(
                 "no rows are left to train on", where=self.config.data, fix="check the data with `tutelage data check`"
             )
+        if self.config.eval_data and not held_out:
+            raise DataError(
+                "no rows are left to evaluate on",
+                where=self.config.eval_data,
+                fix="check it with `tutelage data check`, or leave --eval-data out: nothing would be measured",
+            )
         return InOrder(rows, Order(len(rows), self.config.batch_size, self.config.seed), held_out)
 
-    def _load(self, paths: str, kind: str, given: Sequence[Any] | None = None) -> Sequence[Any]:
+    def _load(self, paths: str, kind: str, given: Sequence[Any] | None = None, *, ties: bool = False) -> Sequence[Any]:
         if given is not None:
             return given
         if not paths:
             return []
-        loaded: Any = formats.load(paths.split(","), kind, on_bad=self.config.on_bad)  # type: ignore[call-overload]
+        choices: Any = kind
+        loaded: Any = formats.load(paths.split(","), choices, on_bad=self.config.on_bad, ties=ties)
         for note in loaded.report.lines():
             self.say(note)
         return loaded
@@ -276,7 +342,8 @@ class Toolbox:
                 fix=f"{self._more_room()}mend the rows, or leave them out with --on-bad skip",
             )
         if problems:
-            self.say(f"left out {len(problems)} of {len(rows)} rows, the first: {problems[0]}")
+            tell = self.warn if 2 * len(problems) > len(rows) else self.say
+            tell(f"left out {len(problems)} of {len(rows)} rows, the first: {problems[0]}")
         return done
 
 

@@ -92,6 +92,8 @@ class Preference:
     """Pairs that stem from one question (a ranking) share it."""
     where: str = ""
     meta: Mapping[str, Any] = field(default_factory=dict)
+    tie: bool = False
+    """Neither is better, and `chosen` is only the first; such rows are read where a method can learn from them."""
 
 
 @dataclass(frozen=True)

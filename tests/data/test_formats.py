@@ -91,7 +91,7 @@ def test_optional_columns_are_read_and_the_rest_is_kept_in_meta(tmp_path: Path) 
     rows = load(tmp_path / "rows.jsonl", "preference")
     assert (rows[0].margin, rows[0].weight, rows[0].group) == (1.0, 0.5, "g")
     assert rows[0].meta == {"id": 7, "lang": "en"}
-    assert rows.report.lines()[1] == "other columns, kept in meta: id, meta"
+    assert rows.report.lines()[1] == "other columns, kept in meta: id"
 
 
 def test_prompt_messages_are_preferred_to_their_plain_rendering(tmp_path: Path) -> None:
@@ -220,3 +220,27 @@ def test_an_unreadable_file_is_denied(tmp_path: Path) -> None:
             load(file, "text")
     else:
         pytest.skip("this user may read everything")
+
+
+def test_ties_are_read_where_they_are_asked_for_and_both_bad_is_no_tie(tmp_path: Path) -> None:
+    ask, two = {"prompt": "p", "weight": 0.5}, ["a", "b"]
+    rows = [
+        ask | {"chosen": "a", "rejected": "b", "tie": True},
+        ask | {"completions": two, "ranks": [1, 1], "tie": True, "both_bad": False, "group": "g"},
+        ask | {"completions": two, "ranks": [1, 1], "tie": True, "both_bad": True, "group": "h"},
+        ask | {"completions": ["a", "b", "c"], "ranks": [2, 1, 2]},
+    ]
+    for number, row in enumerate(rows):
+        (tmp_path / f"{number}.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    found = load(tmp_path, "preference", ties=True)
+    assert [(row.chosen, row.rejected, row.tie, row.weight) for row in found] == [
+        ("a", "b", True, 0.5),
+        ("a", "b", True, 0.5),
+        ("b", "a", False, 0.25),
+        ("b", "c", False, 0.25),
+        ("a", "c", True, 0.25),
+    ]
+    assert found[1].group == "g" and len({row.group for row in found[2:]}) == 1, "a ranking's pairs stay together"
+    assert any("both answers are bad" in note for note in found.report.notes) and not found[1].meta
+    with pytest.raises(DataError, match="prefers neither"):
+        load(tmp_path / "0.jsonl", "preference")

@@ -10,10 +10,13 @@ from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 from torch import nn
 
+from tutelage.algorithms._range import allowed
+from tutelage.algorithms._watch import WatchRule
 from tutelage.batches import Batch, Loss
 from tutelage.data.formats import Kind
 from tutelage.data.template import Encoded, Renderer
 from tutelage.errors import UsageError
+from tutelage.models.heads import Heads
 from tutelage.models.policy import Policy, Scorer
 from tutelage.models.reference import Reference
 from tutelage.rewards import RewardSource
@@ -92,8 +95,21 @@ class TrainConfig:
         for name, fine in self.sane().items():
             if not fine:
                 raise UsageError(
-                    f"{name} = {getattr(self, name)} makes no sense", fix=f"see --help for --{name.replace('_', '-')}"
+                    f"{name} = {getattr(self, name)} makes no sense, wanted {allowed(self, name)}",
+                    fix=f"see --help for --{name.replace('_', '-')}",
                 )
+
+    def reads_ties(self) -> bool:
+        """Whether preferences may be ties, with which this method can do something."""
+        return False
+
+    def heads(self) -> Heads | None:
+        """What labels the scorer that is trained shall have; None = as its folder has them."""
+        return None
+
+    def watches(self) -> WatchRule:
+        """What to do when a score that is not trained on (`eval/gold`) parts from the reward."""
+        return WatchRule()
 
     def sane(self) -> dict[str, bool]:
         """Whether each number lies where it means something; every subclass adds its own settings."""
@@ -121,7 +137,11 @@ class Parts(Protocol):
     @property
     def critic(self) -> Scorer: ...
     @property
+    def cost_critic(self) -> Scorer: ...
+    @property
     def reward(self) -> RewardSource: ...
+    @property
+    def cost(self) -> RewardSource: ...
     @property
     def watch(self) -> RewardSource | None: ...
     @property
@@ -151,6 +171,11 @@ B = TypeVar("B", bound=Batch)
 
 class Rows(Protocol, Generic[Row]):
     """Training rows in their order, and the held-out ones."""
+
+    @property
+    def rows(self) -> Sequence[Row]:
+        """All training rows."""
+        ...
 
     def batch(self, step: int) -> Sequence[Row]:
         """The rows of optimiser step `step`: a pure function of the seed and the step."""

@@ -6,6 +6,7 @@ import os.path
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import combinations
 from typing import Any
 
 from tutelage.data._fields import Cells, kind_of, same_text
@@ -54,22 +55,51 @@ def _demonstration(cells: Cells, notes: Counter[str]) -> list[Demonstration]:
     return [Demonstration(prompt, completion, cells.row.where, cells.meta())]
 
 
-def _preference(cells: Cells, notes: Counter[str]) -> list[Preference]:
+def _pair(cells: Cells, notes: Counter[str]) -> list[Preference]:
     chosen, rejected = cells.content("chosen"), cells.content("rejected")
     explicit = cells.content("prompt") if "prompt" in cells else None
     if explicit is None or _holds_prompt(explicit, chosen):
         prompt, chosen, rejected = _split_implicit(cells, chosen, rejected)
     else:
         prompt = _asked(cells, "prompt", explicit)
-    if cells.values.get("tie") is True:
-        cells.fail("tie", "the pair is a tie, which prefers neither", "remove it, or --on-bad skip")
+    tie = cells.values.get("tie") is True
     cells.used.add("tie")
     chosen, rejected = _reply(cells, "chosen", prompt, chosen), _reply(cells, "rejected", prompt, rejected)
     if same_text(chosen, rejected):
         cells.fail("rejected", "chosen and rejected are the same", "remove the row, or --on-bad skip")
     group = cells.string("group") if "group" in cells else ""
     margin, weight = cells.number("margin", 0.0), cells.number("weight", 1.0)
-    return [Preference(prompt, chosen, rejected, margin, weight, group, cells.row.where, cells.meta())]
+    return [Preference(prompt, chosen, rejected, margin, weight, group, cells.row.where, cells.meta(), tie)]
+
+
+def _preference(cells: Cells, notes: Counter[str]) -> list[Preference]:
+    if cells.values.get("tie") is True:
+        fix = "remove it, or --on-bad skip; `tutelage reward` learns from ties"
+        cells.fail("tie", "the pair is a tie, which prefers neither", fix)
+    return _pair(cells, notes)
+
+
+def _comparison(cells: Cells, notes: Counter[str]) -> list[Preference]:
+    """Pairs that may be ties, also out of rankings: each pair of K answers, weight 1/(K−1), all in one group."""
+    both_bad = cells.values.get("both_bad") is True
+    cells.used.add("both_bad")
+    if both_bad:
+        notes["left out: both answers are bad, which is no tie"] += 1
+        return []
+    if "completions" not in cells:
+        return _pair(cells, notes)
+    cells.used.add("tie")
+    group = cells.string("group") if "group" in cells else cells.row.where
+    return [
+        Preference(row.prompt, a, b, 0.0, row.weight / (len(row.ranks) - 1), group, row.where, row.meta, one == two)
+        for row in _ranking(cells, notes)
+        for (one, a), (two, b) in combinations(sorted(zip(row.ranks, row.completions, strict=True), key=_rank), 2)
+        if not same_text(a, b)
+    ]
+
+
+def _rank(ranked: tuple[int, Text]) -> int:
+    return ranked[0]
 
 
 def _unpaired(cells: Cells, notes: Counter[str]) -> list[Unpaired]:
@@ -267,3 +297,5 @@ BUILDERS: Mapping[str, _Builder] = {
     "ranking": _ranking,
     "rated": _rated,
 }
+COMPARISONS: _Builder = _comparison
+"""Preferences for those who can learn from ties."""

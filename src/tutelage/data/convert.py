@@ -50,6 +50,7 @@ def to_dict(row: Any) -> dict[str, Any]:
     elif isinstance(row, Preference):
         values = {"chosen": _json(row.chosen), "rejected": _json(row.rejected), "margin": row.margin}
         values |= {"weight": row.weight} | ({"group": row.group} if row.group else {})
+        values |= {"tie": True} if row.tie else {}
     elif isinstance(row, Unpaired):
         values = {"completion": _json(row.completion), "label": row.label, "weight": row.weight}
     elif isinstance(row, Ranking):

@@ -16,7 +16,7 @@ from typing import Any, Generic, Literal, TypeVar, overload
 
 from tutelage.data import jsonl, parquet
 from tutelage.data._layouts import NEEDS, detect, guess, missing, open_row
-from tutelage.data._rows import BUILDERS, same_scale
+from tutelage.data._rows import BUILDERS, COMPARISONS, same_scale
 from tutelage.data.convert import RULES
 from tutelage.data.jsonl import Problems, Row
 from tutelage.errors import DataError, MissingInputError, UsageError
@@ -83,7 +83,12 @@ def load(
 ) -> Rows[Demonstration]: ...
 @overload
 def load(
-    paths: Paths, kind: Literal["preference"], *, on_bad: OnBad = ..., columns: Mapping[str, str] = ...
+    paths: Paths,
+    kind: Literal["preference"],
+    *,
+    on_bad: OnBad = ...,
+    columns: Mapping[str, str] = ...,
+    ties: bool = ...,
 ) -> Rows[Preference]: ...
 @overload
 def load(
@@ -98,10 +103,19 @@ def load(
     paths: Paths, kind: Literal["rated"], *, on_bad: OnBad = ..., columns: Mapping[str, str] = ...
 ) -> Rows[Rated]: ...
 @overload
-def load(paths: Paths, kind: Kind, *, on_bad: OnBad = ..., columns: Mapping[str, str] = ...) -> Rows[Any]: ...
+def load(
+    paths: Paths, kind: Kind, *, on_bad: OnBad = ..., columns: Mapping[str, str] = ..., ties: bool = ...
+) -> Rows[Any]: ...
 
 
-def load(paths: Paths, kind: Kind, *, on_bad: OnBad = "error", columns: Mapping[str, str] | None = None) -> Rows[Any]:
+def load(
+    paths: Paths,
+    kind: Kind,
+    *,
+    on_bad: OnBad = "error",
+    columns: Mapping[str, str] | None = None,
+    ties: bool = False,
+) -> Rows[Any]:
     """Read, check and type all rows of one or several files or folders.
 
     Args:
@@ -110,6 +124,7 @@ def load(paths: Paths, kind: Kind, *, on_bad: OnBad = "error", columns: Mapping[
         kind: what the rows are to be.
         on_bad: `error` lists up to 20 problems and stops; `skip` leaves bad rows out and counts them by reason.
         columns: our name → the file's, where they differ and no known layout says so.
+        ties: preferences only: take pairs that are ties, and rankings as their pairs, instead of refusing them.
 
     Raises:
         MissingInputError: no such file or folder.
@@ -122,7 +137,7 @@ def load(paths: Paths, kind: Kind, *, on_bad: OnBad = "error", columns: Mapping[
     files = _split(paths)
     report.files = tuple(str(file) for file in files)
     for file in files:
-        _load_file(file, kind, dict(columns or {}), problems, report, made, on_bad)
+        _load_file(file, kind, dict(columns or {}), problems, report, made, ties=ties and kind == "preference")
     if on_bad == "error":
         problems.raise_if_any()
     else:
@@ -131,6 +146,8 @@ def load(paths: Paths, kind: Kind, *, on_bad: OnBad = "error", columns: Mapping[
     if kind == "rated":
         made = same_scale(made, report.notes)
     _note_mixture(made, report)
+    if tied := sum(isinstance(row, Preference) and row.tie for row in made):
+        report.notes.append(f"{tied} of {len(made)} pairs are ties")
     if not made:
         raise DataError("no rows are left", where=", ".join(report.files), fix="; ".join(report.lines()[1:]) or None)
     report.rows = len(made)
@@ -203,13 +220,20 @@ def _split(paths: Paths) -> list[Path]:
 
 
 def _load_file(
-    file: Path, kind: Kind, columns: dict[str, str], problems: Problems, report: Report, made: list[Any], on_bad: OnBad
+    file: Path,
+    kind: Kind,
+    columns: dict[str, str],
+    problems: Problems,
+    report: Report,
+    made: list[Any],
+    *,
+    ties: bool,
 ) -> None:
-    build, first, notes = BUILDERS[kind], True, Counter[str]()
+    build, first, notes = COMPARISONS if ties else BUILDERS[kind], True, Counter[str]()
     for row in rows_of(file, problems):
         cells = open_row(row, columns)
         if first:
-            _require_columns(row, kind, columns)
+            _require_columns(row, "ranking" if ties and "completions" in cells else kind, columns)
         first = False
         try:
             rows = build(cells, notes)

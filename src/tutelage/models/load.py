@@ -15,6 +15,7 @@ from tutelage.data.template import Renderer, fix_tokenizer
 from tutelage.errors import DataError, DivergedError, MissingInputError, ServiceError, TutelageError, UsageError
 from tutelage.models import lora as adapters
 from tutelage.models.attention import plug_in
+from tutelage.models.heads import Heads
 from tutelage.models.lora import LoRA
 from tutelage.models.new import hush
 from tutelage.models.policy import Policy, Scorer
@@ -73,6 +74,18 @@ def _tokenizer(path: str) -> Any:
     return _fetch(path, lambda: AutoTokenizer.from_pretrained(path), "tokenizer")
 
 
+def looks_local(path: str) -> bool:
+    """Whether a model's name can only be a folder here, so that no hub need be asked (and waited for).
+
+    Example:
+        >>> looks_local("./policy"), looks_local("runs/ppo/model"), looks_local("Qwen/Qwen3-0.6B")
+        (True, True, False)
+    """
+    folder = Path(path)
+    beside = folder.parent != Path() and folder.parent.is_dir()  # `runs/ppo` where there is a folder `runs`
+    return folder.exists() or beside or path.startswith((".", "/", "~")) or path.count("/") != 1
+
+
 def max_positions(path: str) -> int | None:
     """The longest sequence that a model can read, from its config.json alone; None where that does not say."""
     from transformers import AutoConfig
@@ -109,15 +122,25 @@ def load_policy(
 
 
 def load_scorer(
-    path: str, *, dtype: str = "auto", device: str = "auto", lora: LoRA | None = None, head: str = "keep", seed: int = 0
+    path: str,
+    *,
+    dtype: str = "auto",
+    device: str = "auto",
+    lora: LoRA | None = None,
+    head: str = "keep",
+    seed: int = 0,
+    heads: Heads | None = None,
+    single: bool = False,
 ) -> Scorer:
-    """A sequence classifier with one label; from a causal LM folder its body is taken and a head is added.
+    """A sequence classifier; from a causal LM folder its body is taken and a head is added.
 
     Args:
         head: `keep` the folder's own (a causal LM has none: then `normal`), `normal` N(0, 1/√(d+1)) as in
             Stiennon et al. 2020, `zero` (a critic that begins by expecting nothing), or `trained`: the folder must have
             one.
         seed: of the head's random numbers.
+        heads: what labels there shall be; as the folder has them, or one, if None. Others than the folder's start anew.
+        single: join the folder's heads to one label that says their sum (exactly: they are linear), for a critic.
 
     Raises:
         DataError: `trained`, and the folder holds a causal LM.
@@ -126,10 +149,16 @@ def load_scorer(
 
     where = pick_device(device)
     tokenizer = _tokenizer(path)
-    model = _load(AutoModelForSequenceClassification, path, dtype=torch.float32, num_labels=1)
+    kept = Heads.read(path) or Heads()
+    model = _load(AutoModelForSequenceClassification, path, dtype=torch.float32, num_labels=kept.labels)
     if not hasattr(model, "score"):
         raise UsageError(f"{type(model).__name__} has no scoring head of the usual kind", where=path)
     fresh = not _is_classifier(path)
+    if single:
+        kept = _join_heads(model, kept)
+    if heads is not None:
+        fresh = fresh or not heads.same_labels(kept)
+        kept = _set_labels(model, heads)
     if fresh and head == "trained":
         raise DataError(
             "this is a language model, not a reward model: it has no trained score",
@@ -143,9 +172,26 @@ def load_scorer(
     if lora is not None:
         model = adapters.add_adapter(model, lora, "SEQ_CLS", seed)
     scorer = Scorer(model, tokenizer, path, pick_dtype(dtype, where)).eval().to(where)
-    scorer.notes, scorer.derived = notes, grown or adapters.is_adapter(Path(path))
+    scorer.notes, scorer.derived, scorer.heads = notes, grown or adapters.is_adapter(Path(path)), kept
     _verify(scorer, wanted, lambda hidden: scorer.head(hidden[-1:].float()))
     return scorer
+
+
+def _set_labels(model: Any, heads: Heads) -> Heads:
+    """Give a classifier other labels; their weights are still to be set."""
+    if model.score.weight.shape[0] != heads.labels:
+        model.score = torch.nn.Linear(model.score.weight.shape[1], heads.labels, bias=False)
+        model.config.num_labels = model.num_labels = heads.labels
+    return heads
+
+
+@torch.no_grad()
+def _join_heads(model: Any, heads: Heads) -> Heads:
+    """Several heads as one that says what they say together: they are linear, and so is their sum."""
+    joined = heads.weights() @ model.score.weight
+    one = _set_labels(model, Heads())
+    model.score.weight.copy_(joined[None])
+    return one
 
 
 def stop_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
@@ -167,8 +213,7 @@ def _fetch(path: str, load: Callable[[], Any], part: str = "model") -> Any:
     folder = Path(path)
     if not path:
         raise UsageError("no model was named", fix="--model FOLDER_OR_HUB_ID")
-    beside = folder.parent != Path() and folder.parent.is_dir()  # `runs/ppo` where there is a folder `runs`
-    local = folder.exists() or beside or path.startswith((".", "/", "~")) or path.count("/") != 1
+    local = looks_local(path)
     if local and not folder.is_dir():
         raise MissingInputError(
             f"there is no model folder '{path}'",
@@ -221,9 +266,11 @@ def _initialise(weight: Tensor, head: str, seed: int) -> None:
 
 def _prepare(model: Any, tokenizer: Any) -> tuple[Any, list[str], bool]:
     """Switch dropout off and give the tokenizer what it lacks; also says what was changed, and if the weights were."""
+    asked = [f"{name} {rate:g}" for name in _DROPOUTS if (rate := getattr(model.config, name, None))]
     for name in _DROPOUTS:
         if getattr(model.config, name, None):
             setattr(model.config, name, 0.0)
+    _refuse_poison(model)
     for part in model.modules():
         if isinstance(part, torch.nn.Dropout):
             part.p = 0.0
@@ -235,12 +282,28 @@ def _prepare(model: Any, tokenizer: Any) -> tuple[Any, list[str], bool]:
             fix="use the tokenizer that the model was trained with",
         )
     notes = fix_tokenizer(tokenizer, rows=rows, grow=True)
+    notes += [f"dropout is off, though config.json asks for {', '.join(asked)}"] if asked else []
     grown = len(tokenizer) > rows
     if grown:
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
         notes.append(f"the embedding grew from {rows} to {len(tokenizer)} rows for it")
     model.config.pad_token_id = tokenizer.pad_token_id
     return model.eval(), notes, grown
+
+
+def _refuse_poison(model: Any) -> None:
+    """
+    Raises:
+        DataError: a weight is NaN or infinite; training would spread it to all others.
+    """
+    for name, weight in model.named_parameters():
+        if not bool(weight.isfinite().all()):
+            bad = int((~weight.isfinite()).sum())
+            raise DataError(
+                f"{bad} of {weight.numel()} numbers of {name} are not finite (NaN or infinite)",
+                where=model.config.name_or_path,
+                fix="the file is damaged, or training had diverged when it was saved: take an earlier checkpoint",
+            )
 
 
 def _probe(model: Any) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tutelage.batches import TokenBatch
 from tutelage.errors import UsageError
 from tutelage.models.attention import Packing, SlotCache
+from tutelage.models.heads import Heads
 from tutelage.ops.logprobs import linear_logprobs
 
 
@@ -139,28 +140,40 @@ class Policy(Backbone):
 
 
 class Scorer(Backbone):
-    """One number per text (a reward model), or one per token (a critic): a sequence classifier with one label."""
+    """One number per text (a reward model), or one per token (a critic): a sequence classifier, its labels summed."""
+
+    heads: Heads = Heads()
+    """What its labels mean."""
 
     @property
     def head(self) -> nn.Module:
-        """hidden state `[…, H]` → score `[…, 1]`."""
+        """hidden state `[…, H]` → labels `[…, L]`."""
         return self.core.score
 
     def scores(self, batch: TokenBatch) -> Tensor:
         """float32 [B]: read at the last real token of each sequence."""
+        return self.heads.value(self.labels(batch))
+
+    def labels(self, batch: TokenBatch) -> Tensor:
+        """float32 [B, L]: what each head says at the last real token of each sequence."""
+        return self.head(self.features(batch))
+
+    def features(self, batch: TokenBatch) -> Tensor:
+        """float32 [B, H]: the hidden state at the last real token of each sequence, which the heads read."""
         with self.autocast():
             hidden = self.hidden(batch)
         last = (batch.starts + batch.lengths - 1).to(hidden.device)
-        return self.head(hidden[last].float())[:, 0]
+        return hidden[last].float()
 
     def values(self, batch: TokenBatch) -> Tensor:
         """float32 [B, R]: what is expected *before* each learned token is emitted, so read one position earlier."""
         with self.autocast():
             hidden = self.hidden(batch)
         learned = batch.mask.nonzero()[:, 0]
-        return batch.answers(self.head(hidden[(learned - 1).to(hidden.device)].float())[:, 0])
+        return batch.answers(self.heads.value(self.head(hidden[(learned - 1).to(hidden.device)].float())))
 
     def save(self, folder: Path) -> None:
         """Write a folder that `AutoModelForSequenceClassification` loads and scores equally."""
         self.core.config.pad_token_id = self.tokenizer.pad_token_id
         self._write(folder)
+        self.heads.write(folder)

@@ -4,7 +4,8 @@ A preference row says what the raters say together about two answers (`votes.poo
 P(first better) comes from a model of the raters (`statistics.raters`), `chosen` is the likelier one and `weight` =
 share · |2P − 1|, from 0 (nobody knows) to 1 (one certain pair); share is 1 for a pair and 1/(K−1) among K answers.
 `margin` is the mean strength in thirds of a logit (Llama 2, table 27: 1/3 slightly … 1 significantly). Ties come out
-separately: they have no better answer.
+separately: they have no better answer. They weigh share · (1 − |2P − 1|), and `tutelage reward --data PAIRS,TIES`
+learns from them; "both bad" stands among them, is said so, and is no tie there.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def preferences(
         bad = 2 * sum(vote.both_bad for vote in given) > len(given)
         if bad or tied[item] > 0.5 or abs(belief) < band:
             counts["both_bad" if bad else "ties"] += 1
-            ties.append(_tie(item, given, bad))
+            ties.append(_tie(item, given, bad, given[0].share * (1 - abs(belief) if weighted else 1.0)))
             continue
         counts["preferences"] += 1
         weight = given[0].share * (abs(belief) if weighted else 1.0)
@@ -77,7 +78,7 @@ def single_preferences(votes: Iterable[Vote], weights: Mapping[str, float], *, m
     for vote in votes:
         if vote.choice == 0:
             counts["ties"] += 1
-            ties.append(_tie(vote.item, [vote], vote.both_bad))
+            ties.append(_tie(vote.item, [vote], vote.both_bad, vote.share * max(0.0, weights[vote.rater])))
         elif weights[vote.rater] <= 0:
             counts["votes of raters no better than chance"] += 1
         else:
@@ -211,7 +212,7 @@ def _preference(vote: Vote, first_wins: bool, weight: float, margin: float) -> R
     }
 
 
-def _tie(item: str, given: Sequence[Vote], bad: bool) -> RowDict:
+def _tie(item: str, given: Sequence[Vote], bad: bool, weight: float) -> RowDict:
     vote = given[0]
     return {
         "prompt": text_json(vote.first.prompt.content),
@@ -219,6 +220,7 @@ def _tie(item: str, given: Sequence[Vote], bad: bool) -> RowDict:
         "ranks": [1, 1],
         "tie": True,
         "both_bad": bad,
+        "weight": round(weight, 6),
         "group": vote.group,
         "meta": _origin(vote.first.prompt, item, [vote.first, vote.second]) | _tally(given, True),
     }

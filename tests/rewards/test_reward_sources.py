@@ -14,6 +14,7 @@ import torch
 from tutelage.batches import TokenBatch
 from tutelage.data.template import Renderer
 from tutelage.errors import DivergedError, ServiceError, UsageError
+from tutelage.models.heads import Heads
 from tutelage.models.load import load_scorer
 from tutelage.rewards.function import Function
 from tutelage.rewards.learned import Learned
@@ -140,3 +141,16 @@ def test_a_taste_reads_what_is_known_about_the_prompt_and_keeps_its_aspects() ->
     with pytest.raises(UsageError, match="did you mean 'news'"):
         TasteReward.named("newz")
     assert TasteReward.named("news").taste.__name__ == "taste"
+
+
+def test_an_ensembles_lower_bound_is_its_mean_less_the_spread_and_its_parts_are_shown(tiny_model: Path) -> None:
+    scorer = load_scorer(str(tiny_model), heads=Heads((("faithful", 1.0), ("concise", 0.5)), ensemble=3), seed=2)
+    renderer, asked = Renderer(scorer.tokenizer), samples("A bridge.", "", "周一，桥。")
+    mean = Learned(scorer, renderer).score(asked)
+    assert set(mean.parts) == {"learned", "faithful", "concise", "spread"} and mean.parts["spread"].min() > 0
+    torch.testing.assert_close(mean.value, mean.parts["faithful"] + 0.5 * mean.parts["concise"])
+    cautious = Learned(scorer, renderer, lower=2.0).score(asked)
+    torch.testing.assert_close(cautious.value, mean.value - 2 * mean.parts["spread"])
+    torch.testing.assert_close(cautious.parts["learned"], mean.value)
+    with pytest.raises(UsageError, match="--ensemble 4"):
+        Learned(load_scorer(str(tiny_model)), renderer, lower=1.0)

@@ -1,4 +1,4 @@
-"""The raters' scores of given answers: from a file, or from the store, where what is missing is asked and waited for."""
+"""Scores that raters give to answers: from a file, or from the store, where what is missing is asked and waited for."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from tutelage.data import formats
 from tutelage.errors import TryAgainError
 from tutelage.labelers.simulated import Simulated
-from tutelage.statistics.scores import RaterScales
+from tutelage.statistics.severity import RaterScales
 from tutelage.store.labels import digest
 from tutelage.store.rows import text_json
 from tutelage.store.store import OpenQuestion, Store

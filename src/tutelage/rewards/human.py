@@ -22,7 +22,7 @@ Join = Literal["mean", "max"]
 
 
 class Scales(Protocol):
-    """Knows how severe each rater is (`tutelage.statistics.scores.RaterScales`)."""
+    """Knows how severe each rater is (`tutelage.statistics.severity.RaterScales`)."""
 
     def add(self, scores: Iterable[tuple[str, float]]) -> None:
         """Take in (rater, score)."""

@@ -10,6 +10,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from tutelage.algorithms._online import Answers
 from tutelage.batches import Rollouts, Scores, TokenBatch
 from tutelage.models.policy import TokenScores
 from tutelage.types import Prompt, Sample
@@ -148,3 +149,17 @@ def golden_or_own(shared_case: dict | None) -> tuple[Tensor, Tensor]:
         return torch.tensor(shared_case["logits_table"]), torch.tensor(shared_case["reward"])
     rng = torch.Generator().manual_seed(3)
     return 0.8 * torch.randn(31, V, generator=rng), torch.randn(len(SEQUENCES), generator=rng)
+
+
+def answered(parts: World, sequences: Sequence[tuple[int, ...]], n: int = 1, score: Tensor | None = None) -> Answers:
+    """`n` answers to each prompt, taken as given instead of drawn; their scores are the world's unless told."""
+    batch = packed(sequences)
+    index = {sequence: place for place, sequence in enumerate(SEQUENCES)}
+    found = parts.rewards[[index[sequence] for sequence in sequences]] if score is None else score
+    with torch.no_grad():
+        now, reference = parts.policy.logprobs(batch), parts.reference.logprobs(batch).logprobs
+    stopped = torch.tensor([sequence[-1] == STOP for sequence in sequences])
+    samples = tuple(Sample(str(i), Prompt(str(i // n), ""), "".join(map(str, s))) for i, s in enumerate(sequences))
+    rollouts = Rollouts(batch, now.logprobs, stopped, samples)
+    found = found.to(now.logprobs)
+    return Answers(rollouts, Scores(found, {}), found, now.logprobs, reference, now.entropy, n, step=0)

@@ -21,4 +21,4 @@ class WatchRule:
     patience: int = 2
     """how many looks in a row must be bad"""
     action: Action = "warn"
-    """`warn`: an alarm; `stop`: and the run ends; `rollback`: and the best model by the watched score is what it leaves"""
+    """`warn`: an alarm; `stop`: the run ends too; `rollback`: and it leaves the best model by the watched score"""

@@ -5,7 +5,7 @@ The one convention of this house: the KL's price stands *outside* the mix. The p
     E[reward] − λ·(E[cost] − limit) − β·KL(π ‖ π_ref),   best answer for fixed λ: π* ∝ π_ref · exp((reward − λ·cost)/β),
 
 so that β means what it means without a constraint. Safe RLHF's code (Dai et al. 2023, 2310.12773) charges the KL in
-the reward *and* in the cost and divides by 1 + λ; its best policy is another: π_ref · exp((reward − λ·cost)/((1 + λ)β)).
+the reward *and* in the cost and divides by 1 + λ, so its best policy is π_ref · exp((reward − λ·cost)/((1 + λ)·β)).
 """
 
 from __future__ import annotations

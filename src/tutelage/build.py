@@ -26,16 +26,17 @@ def train(
     the first step, and nothing is written.
     """
     from tutelage.train.loop import train as run_loop
-    from tutelage.train.optim import Optimizer
+    from tutelage.train.optim import Optimizer, odd_rates
     from tutelage.train.run import Run
 
     config: TrainConfig = resolved.config
     _require(config, given)
     kind: type[Algorithm[Any, Any]] = registry.find("algorithms", name, Algorithm)
     say = ui.say if ui is not None else print
+    warn = ui.warn if ui is not None else print
     if dry_run:
-        return rehearse(kind, config, say, given)
-    toolbox = Toolbox(config, Path(config.out), say, given)
+        return rehearse(kind, config, say, given, warn)
+    toolbox = Toolbox(config, Path(config.out), say, given, warn=warn)
     with Run(
         Path(config.out),
         command=name,
@@ -56,23 +57,39 @@ def train(
         algorithm = kind(config, toolbox)
         optimizer = Optimizer(algorithm, config, run.total)
         run.resume(algorithm, optimizer)
+        for oddity in odd_rates(algorithm) if run.fresh else []:
+            run.warn("learning-rate", oddity)
         run_loop(algorithm, optimizer, run)
         run.complete(algorithm)
     return Path(config.out)
 
 
-def rehearse(kind: type[Algorithm[Any, Any]], config: TrainConfig, say: Say, given: Given | None) -> Path:
-    """Everything up to the first step: load, read, collect once, check the identities of step 0."""
+def rehearse(
+    kind: type[Algorithm[Any, Any]], config: TrainConfig, say: Say, given: Given | None, warn: Say | None = None
+) -> Path:
+    """Everything up to the first step: load, read, collect once, check the identities of step 0 and the first batch.
+
+    Args:
+        warn: hears what would be learned from to no good; `say` without it.
+    """
+    from tutelage.train.health import Health
+    from tutelage.train.optim import odd_rates
+    from tutelage.train.progress import counted
+
+    warn = warn or say
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
-        toolbox = Toolbox(config, Path(folder), say, given)
+        toolbox = Toolbox(config, Path(folder), say, given, warn=warn, careful=True)
         steps = steps_of(kind, toolbox)
         algorithm = kind(config, toolbox)
         trained = sum(
             p.numel() for module in algorithm.modules().values() for p in module.parameters() if p.requires_grad
         )
         found = algorithm.preflight(algorithm.collect(0))
+        first = Health(steps).check(1, found | algorithm.metrics())
+        for oddity in [*odd_rates(algorithm), *(f"{alarm.message}; {alarm.advice}" for alarm in first)]:
+            warn(oddity)
     checks = f"checks before the first step: {found or 'none'}"
-    say(f"dry run: {steps} steps, {trained:,} parameters would be trained; {checks}")
+    say(f"dry run: {counted(steps, 'step')}, {trained:,} parameters would be trained; {checks}")
     return Path(config.out)
 
 

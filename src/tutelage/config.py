@@ -59,6 +59,21 @@ ALIASES = {
 """Names that users of TRL know → ours; taken wherever the command has ours and not theirs."""
 
 
+REFUSED = {
+    "top_p": "training samples from the whole distribution: cutting its tail off makes the ratio and the KL wrong",
+    "top_k": "training samples from the whole distribution: cutting its tail off makes the ratio and the KL wrong",
+    "min_p": "training samples from the whole distribution: cutting its tail off makes the ratio and the KL wrong",
+    "repetition_penalty": "training samples from the model itself: changed logits make the ratio and the KL wrong",
+    "lora_dropout": "dropout is off everywhere: with it the ratio is not 1 before the first update",
+    "dropout": "dropout is off everywhere: with it the ratio is not 1 before the first update",
+    "pad_token": "the pad token is never the end token here, and chosen by itself",
+    "truncation_mode": "rows are never cut: what is too long is refused, or left out with --on-bad skip",
+    "max_prompt_length": "rows are never cut: what exceeds --max-length is refused, or left out with --on-bad skip",
+    "gradient_accumulation_steps": "--batch-size is the whole batch of an optimiser step; parts are cut by themselves",
+}
+"""What users of other trainers ask for and cannot have where the command has no such setting, and why."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Field:
     """What there is to know of one setting without importing anything heavy."""
@@ -303,7 +318,7 @@ def _leaves(
                     UsageError(f"'{path}' is a group of settings", where=value.where, fix=f"such as {inner[0]}")
                 )
         else:
-            hint = suggest(path, list(fields)) or "choices: " + ", ".join(fields)
+            hint = REFUSED.get(path) or suggest(path, list(fields)) or "choices: " + ", ".join(fields)
             problems.append(UsageError(f"unknown key '{path}'", where=value.key, fix=hint))
 
 

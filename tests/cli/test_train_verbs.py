@@ -36,7 +36,7 @@ def test_held_out_prompts_that_are_learned_on_are_named(
     data = tmp_path / "rows.jsonl"
     words = ["sft", str(config), "--out", str(tmp_path / "run"), "--eval-data", str(data), "--dry-run"]
     assert main(words) == 0
-    assert "8 of 8 prompts of --eval-data are learned on too" in capsys.readouterr().out
+    assert "8 of 8 prompts of --eval-data are learned on too" in capsys.readouterr().err
     flags = ["--model", str(tmp_path / "none"), "--prompts", str(data), "--out", str(tmp_path / "loop")]
     assert main(["loop", *flags, "--test-prompts", str(data)]) == 66
     assert "8 of 8 test prompts are learned on too" in capsys.readouterr().err

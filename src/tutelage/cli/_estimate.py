@@ -70,8 +70,9 @@ def describe_model(path: str, rank: int) -> ModelSize:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    local = Path(path).exists() or path.startswith((".", "/", "~")) or path.count("/") != 1
-    if local and not Path(path).is_dir():
+    from tutelage.models.load import looks_local
+
+    if looks_local(path) and not Path(path).is_dir():
         raise MissingInputError(f"there is no model folder '{path}'", fix="check --model; it must hold config.json")
     try:
         config: Any = AutoConfig.from_pretrained(path)

@@ -11,7 +11,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from tutelage.cli._help import aliases, bare, is_list
 from tutelage.cli._verb import Common, Verb
-from tutelage.config import Field, describe
+from tutelage.config import REFUSED, Field, describe
 from tutelage.errors import UsageError
 
 
@@ -38,9 +38,19 @@ def read(verb: Verb, words: Sequence[str]) -> Asked:
     try:
         _, bound, _ = _app(verb).parse_args(_translate(verb, words), exit_on_error=False, print_error=False)
     except CycloptsError as error:
+        _refuse_known(verb, words)
         what = " ".join(str(error).split()).rstrip(".").replace("Unused Tokens:", "words that mean nothing here:")
         raise UsageError(what, where=f"tutelage {verb.name}", fix=f"see tutelage {verb.name} --help") from error
     return _sort(verb, bound.arguments)
+
+
+def _refuse_known(verb: Verb, words: Sequence[str]) -> None:
+    """Say why there is no such flag, rather than which flag is spelt like it."""
+    own = {field.name for field in describe(verb.config)}
+    for word in words:
+        name = word.partition("=")[0].removeprefix("--").replace("-", "_")
+        if word.startswith("--") and name in REFUSED and name not in own:
+            raise UsageError(f"there is no {word.partition('=')[0]}", where=f"tutelage {verb.name}", fix=REFUSED[name])
 
 
 def _app(verb: Verb) -> App:

@@ -157,6 +157,11 @@ def _rich_bar(description: str, total: int | None) -> Generator[Bar, None, None]
         yield Shown(bar, bar.add_task(description, total=total, rate=""))
 
 
+def counted(number: int, thing: str) -> str:
+    """1, "step" → "1 step"; 2 → "2 steps"."""
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
+
+
 def duration(seconds: float) -> str:
     """`75` as `1m15s`."""
     whole = round(seconds)

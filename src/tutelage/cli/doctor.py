@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from tutelage.cli._checks import Finding, check_machine, check_place, check_versions
-from tutelage.cli._ui import UI
+from tutelage.cli._ui import UI, counted
 from tutelage.config import Resolved
+from tutelage.errors import UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,7 +15,9 @@ class Config:
     model: str = ""
     """folder or hub id whose tokenizer to look at"""
     data: str = ""
-    """a data file that must be readable and right"""
+    """a data file that must be readable and right; with --model: rendered, with --reward: its pairs compared"""
+    reward: str = ""
+    """a reward (folder, package.module:function, taste:NAME) that should agree with the pairs of --data"""
     out: str = "."
     """where runs will be written: its disk and rights are checked"""
 
@@ -28,12 +31,18 @@ def run(resolved: Resolved[Config], ui: UI) -> int:
 
         findings += check_model(config.model)
     if config.data:
-        findings += _data(config.data)
+        from tutelage.cli._check_data import check_data
+
+        sound = not any(finding.state == "problem" for finding in findings)
+        findings += check_data(config.data, config.model if sound else "", config.reward)
+    elif config.reward:
+        raise UsageError("--reward is compared with people's pairs", fix="--data PAIRS.jsonl")
     ui.table([_row(finding) for finding in findings], title="tutelage doctor")
     problems = [finding for finding in findings if finding.state == "problem"]
     ui.result({"findings": [asdict(finding) for finding in findings], "problems": len(problems)})
     notes = sum(finding.state == "note" for finding in findings)
-    ui.say(f"{len(problems)} problems, {notes} notes, {len(findings)} checks")
+    counts = {"problem": len(problems), "note": notes, "check": len(findings)}
+    ui.say(", ".join(counted(number, thing) for thing, number in counts.items()))
     return problems[0].exit_code if problems else 0
 
 
@@ -57,16 +66,3 @@ def _accelerator() -> list[Finding]:
         name = torch.cuda.get_device_name()
         found += f", {name}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free, bf16 {torch.cuda.is_bf16_supported()}"
     return [threads, Finding("accelerator", found)]
-
-
-def _data(path: str) -> list[Finding]:
-    from tutelage.data import jsonl
-    from tutelage.errors import TutelageError
-
-    try:
-        rows = sum(1 for _ in jsonl.read(path))
-    except TutelageError as error:
-        return [
-            Finding("data", error.what.partition("\n")[0], "problem", f"tutelage data check {path}", error.exit_code)
-        ]
-    return [Finding("data", f"{path}: {rows} rows of JSON")]

@@ -228,6 +228,7 @@ def _labels(config: Import) -> tuple[list[Any], list[Any], list[str]]:
     kind = formats.detect_kind(config.data) if config.kind == "auto" else config.kind
     if kind == "preference":
         rows = formats.load(config.data, "preference", on_bad=config.on_bad)
+        del rows.report.extra["rater"]  # read by `from_preferences`; a Counter does not mind if it is not there
         return *labels.from_preferences(rows, config.project, config.rater), rows.report.lines()
     if kind == "ranking":
         ranked = formats.load(config.data, "ranking", on_bad=config.on_bad)
@@ -327,7 +328,7 @@ def stats(resolved: Resolved[Stats], ui: UI) -> int:
             f"{ceiling['value']:.3f} ({ceiling['low']:.3f} to {ceiling['high']:.3f})"
         )
     if told["votes_per_pair"] < 1.5:
-        ui.warn("few pairs have more than one vote, so the raters cannot be checked by each other; raise --overlap")
+        ui.warn("few pairs have more than one vote, so the raters cannot be checked by each other: ask several of them")
     if config.out:
         from tutelage.data.jsonl import write
 

@@ -153,8 +153,12 @@ class Cells:
         return value
 
     def meta_columns(self) -> list[str]:
-        """The file's columns that nobody read."""
-        return [key for key in self.row.data if key not in self.used]
+        """The file's columns that nobody read; an object named `meta` is where such things belong, and is not one."""
+        return [
+            key
+            for key, value in self.row.data.items()
+            if key not in self.used and not (key == "meta" and isinstance(value, Mapping))
+        ]
 
     def meta(self) -> dict[str, Any]:
         """The file's columns that nobody read; what lies in a column `meta` stands beside them."""

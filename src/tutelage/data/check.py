@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tutelage.data._labels import hollow, swapped
 from tutelage.data.inspect import answers
 from tutelage.types import Preference, Prompt, Text, TextRow, Unpaired, plain
 
@@ -51,7 +52,8 @@ def check(
         count: text → tokens; characters are counted without it.
         special: special tokens of the tokenizer; as plain text in a row they would be read as control tokens.
     """
-    warnings = [*_duplicates(rows), *_contradictions(rows), *_leaks(rows, against), *_control_tokens(rows, special)]
+    warnings = [*swapped(rows), *hollow(rows), *_duplicates(rows), *_contradictions(rows), *_leaks(rows, against)]
+    warnings += _control_tokens(rows, special)
     facts = _facts(rows)
     longer = facts.get("chosen is longer", 0.5)
     if not 1 - _LENGTH_BIAS <= longer <= _LENGTH_BIAS:

@@ -74,7 +74,9 @@ class Renderer:
         Raises:
             DataError: too long, or refused by the chat template.
         """
-        return list(self._within(self._encode(self.prompt_text(content))) or self._start)
+        tokens = self._within(self._encode(self.prompt_text(content))) or self._start
+        self._refuse_second_start(tokens)
+        return list(tokens)
 
     def answer(self, prompt: Text, completion: Text, *, may_be_empty: bool = False) -> Encoded:
         """A prompt and its answer; every assistant turn of the answer is learned, its stop token included.
@@ -116,6 +118,8 @@ class Renderer:
             else:
                 context = self._context_after(messages, learned[place - 1], before)
             turn = after[len(before) :] if after.startswith(before) else messages[index].content
+            if not may_be_empty and _even(messages[index].content) not in _even(turn):
+                raise _rewritten(messages[index].content, turn)
             turn, tail = self._cut_after_stop(turn)
             pieces += [(context, False), (turn, True)]
             done = after.removesuffix(tail) if tail else after
@@ -175,7 +179,7 @@ class Renderer:
 
         turns = [{"role": message.role, "content": message.content} for message in messages]
         try:
-            return str(
+            text = str(
                 self.tokenizer.apply_chat_template(
                     turns, chat_template=self._template, tokenize=False, add_generation_prompt=answer_next
                 )
@@ -186,6 +190,15 @@ class Renderer:
                 f"the tokenizer's chat template refuses the roles [{roles}]: {error}",
                 fix="change the messages to what the template allows, or give the tokenizer another chat_template",
             ) from error
+        shown = _even(text)
+        for message in messages:  # earlier answers may lose their thoughts (Qwen3): they are read, not learned
+            if message.role in ("system", "user") and _even(message.content) not in shown:
+                raise DataError(
+                    f"the chat template leaves out or changes a {message.role} message: "
+                    f"{message.content[:60]!r} is not in what the model would read",
+                    fix="mend the tokenizer's chat_template, or put that text into another message",
+                )
+        return text
 
     def _encode_now(self, text: str) -> tuple[int, ...]:
         ids: Any = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
@@ -233,7 +246,16 @@ class Renderer:
             tokens += new
             mask += [learned] * len(new)
         self._within(tokens)
+        self._refuse_second_start(tokens)
         return Encoded(tokens, mask)
+
+    def _refuse_second_start(self, tokens: Sequence[int]) -> None:
+        bos = self.tokenizer.bos_token_id
+        if bos is not None and bos not in self.stop_ids and list(tokens[:2]) == [bos, bos]:
+            raise DataError(
+                f"it would begin with {self.tokenizer.bos_token!r} twice, which no model has ever read",
+                fix="remove it from the text, or from the tokenizer's chat_template: exactly one is written by itself",
+            )
 
     def _within(self, tokens: Sequence[int]) -> Sequence[int]:
         if self.max_length and len(tokens) > self.max_length:
@@ -242,6 +264,21 @@ class Renderer:
                 fix="raise --max-length if the model allows it, or shorten or remove the row",
             )
         return tokens
+
+
+def _even(text: str) -> str:
+    """For comparing: templates trim, and may break lines, but must not change words."""
+    return " ".join(text.split())
+
+
+def _rewritten(content: str, turn: str) -> DataError:
+    """The error for a template that drops (Qwen3, DeepSeek-R1: thoughts), cuts or rewrites what is to be learned."""
+    became = f"became {' '.join(turn.split())[:60]!r}" if turn.strip() else "was left out"
+    return DataError(
+        f"the chat template changes the answer: {' '.join(content.split())[:60]!r} {became}",
+        fix="what is learned must be what was written: mend the tokenizer's chat_template (or remove from the row what "
+        "it drops, such as <think>…</think>)",
+    )
 
 
 def chunks(documents: Iterable[Sequence[int]], length: int, *, join: bool = True) -> list[Encoded]:

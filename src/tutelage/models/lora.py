@@ -82,7 +82,8 @@ def merged(model_class: Any, folder: Path, **options: Any) -> Any:
 
     config = peft.PeftConfig.from_pretrained(str(folder))
     base_name = config.base_model_name_or_path or ""
-    if not Path(base_name).is_dir() and "/" in base_name and Path(base_name).is_absolute():
+    local = base_name.startswith((".", "/", "~")) or base_name.count("/") > 1
+    if local and not Path(base_name).is_dir():
         raise DataError(
             f"the adapter's base model '{base_name}' is not there",
             where=str(folder / "adapter_config.json"),

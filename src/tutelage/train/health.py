@@ -86,8 +86,8 @@ RULES = (
     Rule(
         "stop-rate", "policy/stop_rate", lambda now, seen: now <= seen.limit,
         "{now:.0%} of the first answers end by themselves",
-        "the model was never taught its stop token (fine-tune it with `tutelage sft`, look at `tutelage data inspect`), "
-        "or --max-new-tokens is too small", 0.02, 1, at_once=True,
+        "the model was never taught its stop token (`tutelage sft` does it; look at `tutelage data inspect`), or "
+        "--max-new-tokens is too small", 0.02, 1, at_once=True,
     ),
     Rule(
         "zero-groups", "groups/zero_variance", lambda now, seen: now >= seen.limit,

@@ -10,7 +10,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from tutelage.errors import TryAgainError
+from tutelage.errors import DiskError, TryAgainError
 from tutelage.train.durable import guarded
 
 
@@ -46,6 +46,27 @@ class Lock:
             os.ftruncate(handle, 0)
             os.pwrite(handle, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode(), 0)
         self._handle = handle
+
+    def confirm(self) -> None:
+        """Make sure that the folder of this lock is still the one that was locked.
+
+        A process that goes on after its folder was removed would write a second run's folder full of its own
+        checkpoints, by name, while its journals lie in files that nobody sees any more.
+
+        Raises:
+            DiskError: the folder was removed, or removed and made again by another process.
+        """
+        try:
+            there: os.stat_result | None = self.path.stat()
+        except OSError:
+            there = None
+        if self._handle is None or (there and os.path.samestat(there, os.fstat(self._handle))):
+            return
+        raise DiskError(
+            "the run folder was removed or replaced while this run was writing it: nothing more is saved there",
+            where=str(self.path.parent),
+            fix="stop a run before its folder is removed; start it again in a new --out",
+        )
 
     def release(self) -> None:
         """Give the lock back; harmless when it is not held."""

@@ -18,6 +18,34 @@ _TOKENS_PER_PART = {"cpu": 8192}
 _TOKENS_PER_PART_ON_ACCELERATOR = 32768
 
 
+_RATE, _SIZE = 6e-4, 125e6
+_LAX = 5.0
+_LOW = 1e-9
+
+
+def odd_rates(algorithm: Algorithm[Any, Any]) -> list[str]:
+    """Sentences about learning rates far from what has worked for a model of this size.
+
+    High is more than five times the rate at which GPT-3's sizes were pretrained, 6e-4·(125e6/parameters)^¼ (Brown et
+    al. 2020, 2005.14165, table 2.1); ten times more where few of the weights are trained (LoRA). Tuning wants less.
+    """
+    said = list[str]()
+    rates = algorithm.learning_rates()
+    for name, module in algorithm.modules().items():
+        whole = sum(parameter.numel() for parameter in module.parameters())
+        trained = sum(parameter.numel() for parameter in _trained(module).values())
+        peak = rates[name]
+        limit = _LAX * _RATE * (_SIZE / max(whole, 1)) ** 0.25 * (10 if 2 * trained < whole else 1)
+        if peak > limit:
+            said.append(
+                f"the learning rate of the {name} is {peak:g}; with {whole / 1e6:.3g} million parameters training "
+                f"tends to diverge above {limit:.1g}: see --help for what is usual"
+            )
+        if peak < _LOW:
+            said.append(f"the learning rate of the {name} is {peak:g}: below {_LOW:g} float32 weights stay as they are")
+    return said
+
+
 class Optimizer:
     """AdamW (Loshchilov & Hutter 2019, 1711.05101) over the modules of an algorithm, each at its own learning rate."""
 

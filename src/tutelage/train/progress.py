@@ -145,6 +145,11 @@ def duration(seconds: float) -> str:
     return f"{minutes}m{whole % 60:02d}s" if minutes else f"{whole}s"
 
 
+def counted(number: int, thing: str) -> str:
+    """1, "step" → "1 step"; 2 → "2 steps"."""
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
+
+
 def pace(rate: float) -> str:
     """Steps per second as people say it: "3.2 steps/s" or "4.1 s/step"."""
     return f"{rate:.1f} steps/s" if rate >= 1 else f"{1 / rate:.1f} s/step"

@@ -27,7 +27,7 @@ from tutelage.train.checkpoint import Checkpoint, Learner, Updater
 from tutelage.train.health import Health
 from tutelage.train.interrupt import Interrupt
 from tutelage.train.lock import Lock
-from tutelage.train.progress import Reporter, duration
+from tutelage.train.progress import Reporter, counted, duration
 from tutelage.train.record import Record
 
 
@@ -235,7 +235,12 @@ class Run:
             self._interrupt.leave()
 
     def save(self, algorithm: Learner, optimizer: Updater) -> None:
-        """Write a checkpoint of the steps done so far, then let the oldest go."""
+        """Write a checkpoint of the steps done so far, then let the oldest go.
+
+        Raises:
+            DiskError: no room, or the folder is no longer the one that was begun.
+        """
+        self._lock.confirm()
         voices = self._record
         voices.metrics.sync()
         voices.samples.sync()
@@ -253,6 +258,7 @@ class Run:
 
     def complete(self, algorithm: Teachable) -> Path:
         """Export `model/`, write where it comes from, and mark the run done; answers the model's folder."""
+        self._lock.confirm()
         draft, target = self.folder / ".tmp-model", self.folder / "model"
         with durable.guarded(target):
             draft.mkdir()
@@ -272,7 +278,8 @@ class Run:
         durable.write_json(self.folder / "done.json", mark)
         self.done = True
         self.reporter.close()
-        self.say(f"{self.command}: {ending['steps']} steps in {duration(self.seconds)} ({ending['reason']}), {target}")
+        done = f"{counted(self._finished, 'step')} in {duration(self.seconds)} ({ending['reason']})"
+        self.say(f"{self.command}: {done}, {target}")
         for alarm in raised:
             self.reporter.warn(f"step {alarm.step}: {alarm.message}; {alarm.advice}")
         return target

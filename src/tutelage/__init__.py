@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tutelage.api import Training as Training
+    from tutelage.api import a2c as a2c
     from tutelage.api import dpo as dpo
+    from tutelage.api import grpo as grpo
     from tutelage.api import ppo as ppo
     from tutelage.api import pretrain as pretrain
+    from tutelage.api import reinforce as reinforce
     from tutelage.api import reward as reward
+    from tutelage.api import rloo as rloo
     from tutelage.api import sft as sft
     from tutelage.api import training as training
     from tutelage.errors import TutelageError as TutelageError
@@ -26,11 +30,6 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "pretrain": "tutelage.api:pretrain",
-    "sft": "tutelage.api:sft",
-    "reward": "tutelage.api:reward",
-    "dpo": "tutelage.api:dpo",
-    "ppo": "tutelage.api:ppo",
     "PPO": "tutelage.api:ppo",
     "DPO": "tutelage.api:dpo",
     "SFT": "tutelage.api:sft",
@@ -48,11 +47,19 @@ _PUBLIC = {
 
 def __getattr__(name: str) -> Any:
     """Import a public name on first use, so that `import tutelage` stays light (no torch)."""
+    if name not in _PUBLIC and name in _commands():
+        return getattr(importlib.import_module("tutelage.api"), name)
     if name not in _PUBLIC:
-        raise AttributeError(f"module 'tutelage' has no attribute {name!r}; public names: {', '.join(sorted(_PUBLIC))}")
+        raise AttributeError(f"module 'tutelage' has no attribute {name!r}; public names: {', '.join(__dir__())}")
     module, _, attribute = _PUBLIC[name].partition(":")
     return getattr(importlib.import_module(module), attribute)
 
 
 def __dir__() -> list[str]:
-    return sorted([*_PUBLIC, "__version__"])
+    return sorted({*_PUBLIC, *_commands(), "__version__"})
+
+
+def _commands() -> list[str]:
+    """Every file in `algorithms/` is a function of the same name."""
+    registry = importlib.import_module("tutelage.registry")  # `from tutelage import …` would ask `__getattr__` again
+    return [name.replace("-", "_") for name in registry.names("algorithms")]

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tutelage import registry
 from tutelage.config import Resolved, resolve
@@ -90,48 +90,64 @@ class Training:
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
 
 
+class FromRows(Protocol):
+    """A training command that learns from rows."""
+
+    def __call__(self, *, model: str | Path, data: Data, out: str | Path, **settings: Any) -> Training: ...
+
+
+class FromReward(Protocol):
+    """A training command that answers prompts and learns from a reward."""
+
+    def __call__(
+        self, *, model: str | Path, data: Data, reward: Reward, out: str | Path, **settings: Any
+    ) -> Training: ...
+
+
+def _command(name: str) -> Any:
+    def call(*, data: Data, out: str | Path, **settings: Any) -> Training:
+        return training(name, data=data, out=out, **settings)
+
+    call.__name__ = call.__qualname__ = name.replace("-", "_")
+    call.__doc__ = f"As `tutelage {name}`, whose settings are its keywords: model, data, out … (see `--help`)."
+    return call
+
+
 def pretrain(*, data: Data, out: str | Path, model: str | Path = "new", **settings: Any) -> Training:
     """Learn a language from plain text (`tutelage pretrain`)."""
-    return _training("pretrain", data, out, model=str(model), **settings)
+    return training("pretrain", data=data, out=out, model=model, **settings)
 
 
-def sft(*, model: str | Path, data: Data, out: str | Path, **settings: Any) -> Training:
-    """Learn from demonstrations (`tutelage sft`)."""
-    return _training("sft", data, out, model=str(model), **settings)
+sft: FromRows = _command("sft")
+reward: FromRows = _command("reward")
+dpo: FromRows = _command("dpo")
+ppo: FromReward = _command("ppo")
+a2c: FromReward = _command("a2c")
+reinforce: FromReward = _command("reinforce")
+rloo: FromReward = _command("rloo")
+grpo: FromReward = _command("grpo")
 
 
-def reward(*, model: str | Path, data: Data, out: str | Path, **settings: Any) -> Training:
-    """Learn a reward model from preferences (`tutelage reward`)."""
-    return _training("reward", data, out, model=str(model), **settings)
-
-
-def dpo(*, model: str | Path, data: Data, out: str | Path, **settings: Any) -> Training:
-    """Learn from preferences directly (`tutelage dpo`)."""
-    return _training("dpo", data, out, model=str(model), **settings)
-
-
-def ppo(*, model: str | Path, data: Data, reward: Reward, out: str | Path, **settings: Any) -> Training:
-    """Learn from a reward (`tutelage ppo`)."""
-    if callable(reward):
-        name = f"{getattr(reward, '__module__', 'python')}:{getattr(reward, '__qualname__', type(reward).__name__)}"
-        return _training("ppo", data, out, function=reward, model=str(model), reward=name, **settings)
-    return _training("ppo", data, out, model=str(model), reward=str(reward), **settings)
+def __getattr__(name: str) -> Any:
+    """Every other file in `algorithms/` is a function here too, without a line of its own."""
+    if (command := name.replace("_", "-")) in registry.names("algorithms"):
+        return _command(command)
+    raise AttributeError(f"module 'tutelage.api' has no attribute {name!r}")
 
 
 def training(command: str, *, data: Data, out: str | Path, **settings: Any) -> Training:
-    """Any training command by its name."""
-    return _training(command, data, out, **settings)
-
-
-def _training(
-    command: str, data: Data, out: str | Path, *, function: Callable[[str, str], float] | None = None, **settings: Any
-) -> Training:
+    """Any training command by its name; `reward` may be a function, `model` and others may be paths."""
     from tutelage.algorithms import Algorithm
 
     kind = registry.find("algorithms", command, Algorithm)
     rows = None if isinstance(data, (str, Path)) else _as_lines(data)
     where = str(data) if rows is None else str(Path(out) / _GIVEN)
-    resolved = resolve(kind.Config, flags=settings | {"data": where, "out": str(out)})
+    flags = {key: str(value) if isinstance(value, Path) else value for key, value in settings.items()}
+    function: Any = flags["reward"] if callable(flags.get("reward")) else None
+    if function is not None:
+        own = getattr(function, "__qualname__", type(function).__name__)
+        flags["reward"] = f"{getattr(function, '__module__', 'python')}:{own}"
+    resolved = resolve(kind.Config, flags=flags | {"data": where, "out": str(out)})
     return Training(command, resolved, function, rows)
 
 

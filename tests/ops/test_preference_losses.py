@@ -143,3 +143,31 @@ def test_preference_losses_by_hand(kind: str, beta: float) -> None:
 def test_simpo_by_hand() -> None:
     got = losses.simpo(torch.tensor([-1.0]), torch.tensor([-1.5]), beta=2.0, gamma=0.4)
     assert got.item() == pytest.approx(-math.log(sigma(0.6)))
+
+
+NAMES: Mapping[str, losses.PairLoss] = {"cdpo": "sigmoid", "ipo": "ipo_avg", "sigmoid": "sigmoid", "robust": "robust"}
+
+
+@pytest.mark.parametrize("kind", sorted(PAIR_LOSSES))
+def test_the_losses_by_their_names_equal_other_implementations(golden: Golden, kind: str) -> None:
+    name: Any = NAMES.get(kind, kind)
+    for case in (case for case in golden("dpo_family") if case["kind"] == kind):
+        leaf = case["pc"].clone().requires_grad_()
+        sums = leaf, case["pr"], case["rc"], case["rr"]
+        if name in losses.PER_TOKEN:
+            c, r = case["len_c"], case["len_r"]
+            sums = leaf / c, case["pr"] / r, case["rc"] / c, case["rr"] / r
+        loss = losses.pair_loss(name, sums, case["beta"], case["label_smoothing"]).mean()
+        assert loss.item() == pytest.approx(case["loss"], rel=1e-4)
+        if "grad_pc" in case:
+            (gradient,) = torch.autograd.grad(loss, leaf)
+            torch.testing.assert_close(gradient, case["grad_pc"], rtol=1e-4, atol=1e-7)
+
+
+def test_cpo_by_hand() -> None:
+    got = losses.cpo(torch.tensor([-3.0]), torch.tensor([-5.0]), beta=0.5, margin=0.4, label_smoothing=0.1)
+    assert got.item() == pytest.approx(-0.9 * math.log(sigma(0.6)) - 0.1 * math.log(sigma(-0.6)))
+
+
+def test_a_label_wrong_twice_is_right() -> None:
+    assert losses.doubt(1.0, 1.0) == 0 and losses.doubt(0.3, 0.0) == 0.3 and losses.doubt(0.5, 0.2) == 0.5

@@ -8,28 +8,29 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from tutelage.ops import losses, reward_losses
-from tutelage.ops.masked import masked_mean, masked_sum
+from tutelage.ops.logprobs import kl
+from tutelage.ops.masked import masked_mean
 
 Golden = Callable[[str], Any]
 
 
-def aggregate(loss: Tensor, mask: Tensor, how: str) -> Tensor:
-    if how == "token-mean":
-        return masked_mean(loss, mask)
-    if how == "seq-mean-token-mean":
-        return masked_mean(loss, mask, dim=1).mean()
-    total = masked_sum(loss, mask, dim=1).mean()
-    return total / loss.shape[1] if how == "seq-mean-token-sum-norm" else total
+AGGREGATIONS: dict[str, Any] = {
+    "token-mean": "token-mean",
+    "seq-mean-token-mean": "sequence-mean",
+    "seq-mean-token-sum": "constant",
+    "seq-mean-token-sum-norm": "constant",
+}
+"""The peers' names → ours."""
 
 
 def test_clipped_surrogate_equals_other_implementations(golden: Golden) -> None:
     for case in golden("ppo_policy_loss"):
         logp, mask = case["logp"].clone().requires_grad_(), case["mask"].bool()
         per_token = losses.clipped_surrogate(logp, case["old_logp"], case["adv"], case["clip_low"], case["clip_high"])
-        loss = aggregate(per_token, mask, case["agg"])
+        constant = mask.shape[1] if case["agg"].endswith("norm") else 1
+        loss, _ = losses.aggregate(per_token, mask, AGGREGATIONS[case["agg"]], constant)
         (gradient,) = torch.autograd.grad(loss, logp)
         assert loss.item() == pytest.approx(case["loss"], abs=1e-5)
         torch.testing.assert_close(gradient, case["grad"], atol=1e-5, rtol=0)
@@ -61,6 +62,65 @@ def test_on_policy_the_surrogate_is_the_policy_gradient() -> None:
     ours = torch.autograd.grad(losses.clipped_surrogate(logp, logp, adv).sum(), logp)[0]
     torch.testing.assert_close(ours, torch.autograd.grad(losses.policy_gradient(logp, adv).sum(), logp)[0])
     torch.testing.assert_close(ours, -adv)
+
+
+def test_a_dual_clip_bounds_only_bad_tokens_that_have_risen() -> None:
+    old, adv = torch.zeros(4), torch.tensor([-2.0, -2.0, 2.0, 2.0])
+    logp = torch.tensor([5.0, 1.1, 5.0, 0.5]).log()
+    assert losses.clipped_surrogate(logp, old, adv, 0.2, 0.2, 3.0).tolist() == pytest.approx([6.0, 2.2, -2.4, -1.0])
+    assert losses.clipped_surrogate(logp, old, adv, 0.2, 0.2).tolist() == pytest.approx([10.0, 2.2, -2.4, -1.0])
+
+
+def test_a_clipped_weight_keeps_every_tokens_gradient() -> None:
+    old, adv = torch.zeros(3), torch.tensor([2.0, 2.0, -1.0])
+    logp = torch.tensor([1.5, 0.5, 1.5]).log().requires_grad_()
+    losses.clipped_weight(logp, old, adv, 0.2).sum().backward()
+    assert logp.grad is not None and logp.grad.tolist() == pytest.approx([-2.4, -1.0, 1.2])
+    near = torch.randn(5, dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(losses.clipped_weight(near, near, torch.ones(5)).sum(), near)
+    torch.testing.assert_close(gradient, -torch.ones(5, dtype=torch.float64))
+
+
+def test_the_ratio_of_an_answer_is_the_sum_or_the_mean_of_its_tokens() -> None:
+    mask = torch.tensor([[1, 1, 1], [1, 0, 0]]).bool()
+    logp, old = torch.tensor([[1.0, 2.0, 3.0], [4.0, float("nan"), 9.0]]), torch.ones(2, 3)
+    assert losses.answer_log_ratio(logp, old, mask, mean=False).tolist() == [3.0, 3.0]
+    assert losses.answer_log_ratio(logp, old, mask, mean=True).tolist() == [1.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("how", "total", "weight"),
+    [("token-mean", 10 / 4, 4.0), ("sequence-mean", (2 + 4) / 2, 2.0), ("constant", (6 + 4) / 2 / 8, 2.0)],
+)
+def test_aggregation_by_hand_and_in_parts(how: Any, total: float, weight: float) -> None:
+    mask = torch.tensor([[1, 1, 1], [1, 0, 0]]).bool()
+    x = torch.tensor([[1.0, 2.0, 3.0], [4.0, float("nan"), 9.0]])
+    found = losses.aggregate(x, mask, how, 8)
+    assert [float(value) for value in found] == [total, weight]
+    parts = [losses.aggregate(x[row : row + 1], mask[row : row + 1], how, 8) for row in range(2)]
+    assert float(sum(part * size for part, size in parts)) / weight == pytest.approx(total)
+
+
+def test_an_unknown_aggregation_lists_the_choices() -> None:
+    with pytest.raises(ValueError, match="sequence-mean"):
+        losses.aggregate(torch.ones(1, 1), torch.ones(1, 1), "mean")  # type: ignore[arg-type]
+
+
+def test_k3_in_the_loss_rests_at_the_forward_kl_optimum_of_a_bandit_and_k2_at_the_right_one() -> None:
+    """Two arms, reference ½ and ½, scores 1 and 0, β ½: k3 stops at β·ref/(λ − r), λ = the root of Σ = 1."""
+    beta, score = 0.5, torch.tensor([1.0, 0.0], dtype=torch.float64)
+    reference = torch.full((2,), 0.5, dtype=torch.float64).log()
+    optima = {"k2": torch.softmax(score / beta, 0)}
+    multiplier = (1.5 + (1.5**2 - 4 * 0.25) ** 0.5) / 2  # 1 = ¼/(λ − 1) + ¼/λ
+    optima["k3"] = beta * 0.5 / (multiplier - score)
+    assert float(optima["k2"][0]) == pytest.approx(0.8808, abs=1e-4) and float(optima["k3"].sum()) == pytest.approx(1)
+    for where, place in optima.items():
+        for kind in optima:
+            logits = place.log().requires_grad_()
+            logp = torch.log_softmax(logits, 0)
+            each = losses.policy_gradient(logp, score) + beta * kl(logp, reference, kind)  # type: ignore[arg-type]
+            (gradient,) = torch.autograd.grad((place * each).sum(), logits)
+            assert (float(gradient.abs().max()) < 1e-9) == (where == kind), f"{kind} at the optimum of {where}"
 
 
 @pytest.mark.parametrize("adv", [1.0, -1.0])

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tutelage.ops.returns import discounted, gae, group_advantages
+from tutelage.ops.returns import constant_groups, discounted, gae, group_advantages
 
 NAN = float("nan")
 
@@ -124,3 +124,10 @@ def test_a_group_of_one_is_refused() -> None:
 def test_an_unknown_kind_lists_the_choices() -> None:
     with pytest.raises(ValueError, match="rloo, grpo, dr_grpo"):
         group_advantages(torch.ones(2), torch.zeros(2), "gpro")  # type: ignore[arg-type]
+
+
+def test_groups_of_one_reward_are_found_by_their_range() -> None:
+    rewards = torch.tensor([1.0, 5.0, 1.0 + 5e-7, 5.1, 2.0, 1.0])
+    groups = torch.tensor([7, 3, 7, 3, 9, 7])
+    assert constant_groups(rewards, groups).tolist() == [True, False, True, False, True, True]
+    assert constant_groups(rewards[:0], groups[:0]).tolist() == []

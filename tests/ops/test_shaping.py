@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tutelage.ops.shaping import AdaptiveKL, FixedKL, at_last, kl_penalty, missing_stop
+from tutelage.ops.shaping import AdaptiveKL, FixedKL, at_last, kl_penalty, missing_stop, on_every, overlong
 
 NAN = float("nan")
 MASK = torch.tensor([[1, 1, 1], [1, 0, 0], [0, 1, 0], [0, 0, 0]]).bool()
@@ -64,3 +64,14 @@ def test_nonsense_settings_are_refused() -> None:
         FixedKL(-1)
     with pytest.raises(ValueError, match="target 0"):
         AdaptiveKL(0)
+
+
+def test_a_number_per_answer_stands_on_all_its_tokens() -> None:
+    got = on_every(torch.tensor([1.0, 2.0, 3.0, 4.0]), MASK)
+    assert got.tolist() == [[1, 1, 1], [2, 0, 0], [0, 3, 0], [0, 0, 0]]
+
+
+def test_the_overlong_price_rises_over_the_last_tokens() -> None:
+    assert overlong(torch.tensor([1, 6, 7, 8, 10]), limit=10, margin=4).tolist() == [0, 0, -0.25, -0.5, -1.0]
+    with pytest.raises(ValueError, match="margin 11"):
+        overlong(torch.tensor([1]), limit=10, margin=11)

@@ -22,6 +22,7 @@ from tutelage.models.policy import Policy, Scorer
 from tutelage.models.reference import Reference
 from tutelage.ops.seeds import derive
 from tutelage.rewards import RewardSource
+from tutelage.rewards._named import model_of
 from tutelage.sampling import Sampler, Sampling
 from tutelage.types import Demonstration, Preference, Prompt, Ranking, Rated, TextRow, Unpaired
 
@@ -133,8 +134,8 @@ class Toolbox:
         return self._critic("cost-critic", self.config.cost_critic_init, "cost", self.config.cost)
 
     def _critic(self, flag: str, init: str, source: str, name: str) -> Scorer:
-        if init == source and _is_model(name):
-            critic = self._scorer(name, "trained", None, single=True)
+        if init == source and (model := model_of(name)):
+            critic = self._scorer(model, "trained", None, single=True)
         else:
             critic = self._scorer(self.start if init in ("zero", source) else init, "zero", None, single=True)
         if critic.tokenizer.get_vocab() != self.policy.tokenizer.get_vocab():
@@ -155,8 +156,6 @@ class Toolbox:
     def reward(self) -> RewardSource:
         if self.given.reward is not None:
             return self.given.reward
-        if not self.config.reward:
-            raise UsageError("no reward was named", fix="--reward FOLDER, package.module:function or taste:NAME")
         return self._reward(self.config.reward)
 
     @cached_property
@@ -169,20 +168,20 @@ class Toolbox:
 
     @cached_property
     def watch(self) -> RewardSource | None:
-        return self._reward(self.config.watch) if self.config.watch else None
+        return self._reward(self.config.watch, watched=True) if self.config.watch else None
 
-    def _reward(self, name: str) -> RewardSource:
-        from tutelage.rewards.function import Function
+    def _reward(self, name: str, *, watched: bool = False) -> RewardSource:
+        from tutelage.labelers._scores import asking
+        from tutelage.rewards._named import Tools, named
+
+        return named(name, Tools(self._learned, asking(self.say), self.folder / "judged", self.warn), watched=watched)
+
+    def _learned(self, name: str, lower: float) -> RewardSource:
         from tutelage.rewards.learned import Learned
-        from tutelage.rewards.taste import TasteReward
 
-        if name.startswith("taste:"):
-            return TasteReward.named(name.removeprefix("taste:"))
-        if not _is_model(name):
-            return Function.named(name)
         scorer = load_scorer(name, dtype=self.config.dtype, device=self.config.device, head="trained")
         self._heed_template(name, scorer.tokenizer)
-        return Learned(scorer, Renderer(scorer.tokenizer))
+        return Learned(scorer, Renderer(scorer.tokenizer), lower=lower)
 
     def _heed_template(self, name: str, theirs: Any) -> None:
         """Warn of a reward model that would read the same chat otherwise than the policy writes it."""
@@ -319,34 +318,33 @@ class Toolbox:
             self.say(note)
         return loaded
 
-    def _more_room(self) -> str:
+    def _way_out(self, error: DataError) -> str:
+        if error.fix and "--max-length" not in error.fix:
+            return error.fix
         positions = max_positions(self.start)
         if positions is not None and self.config.max_length >= positions:
-            return f"the model reads {positions} tokens and no more: "
-        return "raise --max-length, "
+            return f"the model reads {positions} tokens and no more: mend the rows"
+        return "raise --max-length, or mend the rows"
 
     def _encoded(self, rows: Sequence[Any], encode: Callable[[Any], T]) -> list[T]:
         """Tokenise rows; all that do not fit are named together, or left out and counted."""
         done: list[T] = []
         problems: list[str] = []
+        ways_out = dict[str, None]()
         for row in rows:
             try:
                 done.append(encode(row))
             except DataError as error:
+                ways_out[self._way_out(error)] = None
                 problems.append(f"{getattr(row, 'where', '') or getattr(row, 'id', '')}: {error.what}")
         if problems and self.config.on_bad == "error":
             shown = "\n  ".join(problems[:_SHOWN_PROBLEMS])
             more = f"\n  … and {len(problems) - _SHOWN_PROBLEMS} more" if len(problems) > _SHOWN_PROBLEMS else ""
             raise DataError(
                 f"{len(problems)} of {len(rows)} rows cannot be used:\n  {shown}{more}",
-                fix=f"{self._more_room()}mend the rows, or leave them out with --on-bad skip",
+                fix=f"{'; '.join(ways_out)}; or leave the rows out with --on-bad skip",
             )
         if problems:
             tell = self.warn if 2 * len(problems) > len(rows) else self.say
             tell(f"left out {len(problems)} of {len(rows)} rows, the first: {problems[0]}")
         return done
-
-
-def _is_model(reward: str) -> bool:
-    """Whether a reward's name is that of a model (a folder or hub id), rather than of a function or taste."""
-    return bool(reward) and (":" not in reward or Path(reward).exists())

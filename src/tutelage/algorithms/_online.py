@@ -34,7 +34,9 @@ class OnlineConfig(TrainConfig):
     """What every algorithm understands that learns from its own answers."""
 
     reward: str = ""
-    """a reward-model folder, `package.module:function` of (prompt, completion), or `taste:NAME`"""
+    """FOLDER of a reward model (FOLDER@lcb: ensemble's lower bound), package.module:function of (prompt, completion),
+    taste:NAME, people:DB_OR_JSONL[#ASPECT], http(s)://SCORER, judge:BASE_URL#MODEL, normalise(REWARD),
+    clip(REWARD, LOW, HIGH), or a sum such as 0.7*REWARD + 0.3*REWARD (see docs/rewards.md)"""
     watch: str = ""
     """another reward source that is only drawn beside the reward, never trained on"""
     watch_every: int = 0
@@ -185,6 +187,7 @@ class Online(Algorithm[C, X]):
         config, parts = self.config, self.parts
         rollouts = parts.sampler.sample(parts.policy, prompts, config.answers, derive(config.seed, step, role))
         scores = parts.reward.score(rollouts.samples)
+        parts.reward.settle()
         now = parts.policy.logprobs(rollouts.batch, config.temperature)
         reference = self.reference.logprobs(rollouts.batch, config.temperature).logprobs
         score = self._shaped(scores.value.to(now.logprobs.device), rollouts)
@@ -212,6 +215,7 @@ class Online(Algorithm[C, X]):
             "answer/length": float(rollouts.batch.answer_lengths.float().mean()),
             "kl/coef": self.kl.coef,
         }
+        self._metrics |= {f"reward/part/{name}": float(part.mean()) for name, part in scores.parts.items()}
         if self.parts.watch is not None and not self.config.watch_every:
             watched = self.parts.watch.score(rollouts.samples)
             self._metrics["gold/mean"] = float(watched.value.mean())
@@ -280,8 +284,9 @@ class Online(Algorithm[C, X]):
         return None
 
     def state(self) -> dict[str, Any]:
-        return {"kl": self.kl.state(), "center": self.center}
+        return {"kl": self.kl.state(), "center": self.center, "reward": self.parts.reward.state()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self.kl.restore(state["kl"])
         self.center = state["center"]
+        self.parts.reward.restore(state["reward"])

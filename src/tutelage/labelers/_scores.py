@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tutelage.data import formats
-from tutelage.errors import TryAgainError
-from tutelage.labelers.simulated import Simulated
+from tutelage.data.taste import named_taste
+from tutelage.errors import TryAgainError, UsageError
+from tutelage.labelers.simulated import Simulated, raters
+from tutelage.rewards._named import People
+from tutelage.rewards.human import Ask, Scales
 from tutelage.statistics.severity import RaterScales
 from tutelage.store.labels import digest
 from tutelage.store.rows import text_json
@@ -140,6 +143,25 @@ def scales_of(source: Recorded | Live, shrinkage: float) -> RaterScales:
             given.setdefault(rating.rater, []).append((rating.score - low) / (high - low))
         scales.add((rater, sum(scores) / len(scores)) for rater, scores in given.items())
     return scales
+
+
+def asking(say: Callable[[str], None]) -> Callable[[People], tuple[Ask, Scales | None]]:
+    """Makes what `people:…` names: from files, or from the store with people or simulated raters behind it."""
+
+    def made(wanted: People) -> tuple[Ask, Scales | None]:
+        if is_recorded(wanted.source):
+            source: Recorded | Live = Recorded(wanted.source)
+        else:
+            names = raters(wanted.raters, wanted.seed) if wanted.raters else ()
+            if names and wanted.n > len(names):
+                raise UsageError(f"n={wanted.n} wants more raters than the {len(names)} of '{wanted.raters}'")
+            simulated = Simulated(names, named_taste(wanted.taste), wanted.seed) if names else None
+            aspects = wanted.aspects or ("overall",)
+            plan = Plan(project=wanted.project, aspects=aspects, raters=wanted.n, wait=wanted.wait)
+            source = Live(wanted.source, plan, simulated, say)
+        return source, scales_of(source, wanted.shrinkage) if wanted.zscore else None
+
+    return made
 
 
 def is_recorded(file: str) -> bool:

@@ -29,6 +29,7 @@ from tutelage.rewards.taste import TasteReward
 
 FORMS = {
     "FOLDER or hub id": "a reward model, neural or classical",
+    "FOLDER@lcb=1.0": "an ensemble's mean less 1.0 times its spread",
     "package.module:function": "a function of (prompt, completion)",
     "taste:NAME": "a rule on the hidden facts of the prompt, such as taste:news",
     "people:DB_OR_JSONL[#ASPECT,…][?n=3&wait=600&…]": "people's own scores, recorded or live",
@@ -40,6 +41,7 @@ FORMS = {
 """What a reward's name may look like, and what it means."""
 _TERM = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*\*\s*(.+)", re.DOTALL)
 _CALL = re.compile(r"\s*(normalise|clip)\((.*)\)\s*", re.DOTALL)
+_LOWER = re.compile(r"(.+)@lcb(?:=(\d+\.?\d*|\.\d+))?", re.DOTALL)
 _PEOPLE = re.compile(r"([^#?]+)(?:#([^?]*))?(?:\?(.*))?", re.DOTALL)
 _JUDGE = re.compile(r"(https?://[^#?]+)#([^?]+)(?:\?(.*))?", re.DOTALL)
 
@@ -73,8 +75,8 @@ class People:
 class Tools:
     """What only the floors above can make."""
 
-    model: Callable[[str], RewardSource]
-    """folder or hub id of a neural reward model → source"""
+    model: Callable[[str, float], RewardSource]
+    """folder or hub id of a neural reward model, spreads of its ensemble to take off → source"""
     people: Callable[[People], tuple[Ask, Scales | None]]
     kept: Path
     """folder for what a judge replied"""
@@ -105,6 +107,8 @@ def named(text: str, tools: Tools, *, watched: bool = False) -> RewardSource:
 
 def model_of(text: str) -> str | None:
     """The one neural reward model that `text` names, from which a critic may start; None if it is anything else."""
+    if (lower := _LOWER.fullmatch(text)) is not None and not Path(text).exists():
+        text = lower[1]
     if not text or classical.folder_of(text) is not None:
         return None
     if Path(text).exists():
@@ -124,8 +128,8 @@ def folders(text: str) -> list[str]:
         if call is not None:
             first = _split(call[2], ",")[0]
             found += [first.strip()] if Path(first.strip()).exists() else folders(first)
-        elif Path(name).is_dir():
-            found.append(name)
+        elif Path(name.partition("@lcb")[0]).is_dir():
+            found.append(name.partition("@lcb")[0])
     return found
 
 
@@ -141,7 +145,7 @@ def _source(name: str, tools: Tools, watched: bool) -> RewardSource:
     if not name or Path(name).exists():
         if not name:
             raise unknown("a part of the reward is empty")
-        return tools.model(name)
+        return tools.model(name, 0.0)
     if (call := _CALL.fullmatch(name)) is not None:
         return _called(call[1], call[2], tools, watched)
     kind, colon, rest = name.partition(":")
@@ -156,12 +160,19 @@ def _source(name: str, tools: Tools, watched: bool) -> RewardSource:
     if not colon:
         if "(" in name or "*" in name:
             raise unknown(f"'{name}' names no reward")
-        return tools.model(name)
+        return _neural(name, tools)
     try:
         return Function.named(name)
     except UsageError as error:
         hint = None if "." in kind else suggest(kind, ["taste", "people", "judge", "https"])
         raise unknown(error.what, hint) from error
+
+
+def _neural(name: str, tools: Tools) -> RewardSource:
+    found = _LOWER.fullmatch(name)
+    if found is None:
+        return tools.model(name, 0.0)
+    return tools.model(found[1], float(found[2] or 1.0))
 
 
 def _called(call: str, inside: str, tools: Tools, watched: bool) -> RewardSource:
@@ -283,7 +294,7 @@ def _short(name: str, taken: list[str]) -> str:
     elif kind in ("http", "https"):
         short = "remote"
     else:
-        path = Path(name.rstrip("/"))
+        path = Path(name.partition("@lcb")[0].rstrip("/"))
         short = rest if colon and not path.exists() else path.parent.name if path.name == "model" else path.name
     short = re.sub(r"[^\w.-]+", "-", short).strip("-") or "part"
     number = 1 + sum(other == short or other.rpartition("-")[0] == short for other in taken)

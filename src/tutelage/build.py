@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from tutelage import registry
+from tutelage import _classical, registry
 from tutelage.algorithms import Algorithm, TrainConfig
+from tutelage.algorithms._reward_base import RewardModelConfig
 from tutelage.config import Resolved
 from tutelage.errors import UsageError
+from tutelage.rewards import classical
+from tutelage.rewards._named import folders
 from tutelage.toolbox import Given, InOrder, Say, Toolbox
+
+if TYPE_CHECKING:
+    from tutelage.train.run import Run
 
 __all__ = ["Given", "Toolbox", "rehearse", "steps_of", "train"]
 
@@ -27,30 +34,21 @@ def train(
     """
     from tutelage.train.loop import train as run_loop
     from tutelage.train.optim import Optimizer, odd_rates
-    from tutelage.train.run import Run
 
     config: TrainConfig = resolved.config
-    _require(config, given)
+    at_once = isinstance(config, RewardModelConfig) and config.kind in classical.KINDS
+    _require(config, given, model=not at_once)
     kind: type[Algorithm[Any, Any]] = registry.find("algorithms", name, Algorithm)
     say = ui.say if ui is not None else print
     warn = ui.warn if ui is not None else print
+    if at_once:
+        if dry_run:
+            return _classical.rehearse(config, say, given)
+        return _classical.fit(config, _run(name, resolved, 1, ui), say, given)
     if dry_run:
         return rehearse(kind, config, say, given, warn)
     toolbox = Toolbox(config, Path(config.out), say, given, warn=warn)
-    with Run(
-        Path(config.out),
-        command=name,
-        config=resolved.to_dict(),
-        origins=resolved.origins,
-        steps=lambda: steps_of(kind, toolbox),
-        save_every=config.save_every,
-        keep=config.keep,
-        log_every=config.log_every,
-        eval_every=config.eval_every,
-        max_minutes=config.max_minutes,
-        quiet=bool(ui and ui.quiet),
-        json_lines=bool(ui and ui.json_lines),
-    ) as run:
+    with _run(name, resolved, lambda: steps_of(kind, toolbox), ui) as run:
         if run.done:
             run.say(f"already complete: {config.out}")
             return Path(config.out)
@@ -59,9 +57,49 @@ def train(
         run.resume(algorithm, optimizer)
         for oddity in odd_rates(algorithm) if run.fresh else []:
             run.warn("learning-rate", oddity)
+        run.save_start(algorithm, optimizer)
         run_loop(algorithm, optimizer, run)
+        _report(algorithm, run)
         run.complete(algorithm)
     return Path(config.out)
+
+
+def _run(name: str, resolved: Resolved[Any], steps: int | Callable[[], int], ui: Any) -> Run:
+    """The run folder of a configuration, not yet opened."""
+    from tutelage.train.run import Run
+
+    config: TrainConfig = resolved.config
+    named = (vars(config).get(source, "") for source in ("reward", "cost", "watch"))
+    return Run(
+        Path(config.out),
+        command=name,
+        config=resolved.to_dict(),
+        origins=resolved.origins,
+        steps=steps,
+        save_every=config.save_every,
+        keep=config.keep,
+        log_every=config.log_every,
+        eval_every=config.eval_every,
+        max_minutes=config.max_minutes,
+        watch=config.watches(),
+        quiet=bool(ui and ui.quiet),
+        json_lines=bool(ui and ui.json_lines),
+        parents=tuple(folder for text in named for folder in folders(text)),
+    )
+
+
+def _report(algorithm: Algorithm[Any, Any], run: Any) -> None:
+    """Write `reward_report.json` beside the model of a reward model, and say it in short."""
+    from tutelage.eval.reward_report import FILE, reward_report
+    from tutelage.train import durable
+
+    with torch.no_grad():
+        evidence = algorithm.evidence()
+    if evidence is not None:
+        report = reward_report(evidence)
+        durable.write_json(run.folder / FILE, report.as_json())
+        for line in report.lines():
+            run.say(line)
 
 
 def rehearse(
@@ -112,10 +150,10 @@ _ROWS = {
 """What kind of rows an algorithm reads → the part of the toolbox that holds them."""
 
 
-def _require(config: TrainConfig, given: Given | None) -> None:
+def _require(config: TrainConfig, given: Given | None, *, model: bool = True) -> None:
     if not config.out:
         raise UsageError("--out is missing", fix="--out RUN_FOLDER")
     if not config.data and not (given and given.rows is not None):
         raise UsageError("--data is missing", fix="--data FILE.jsonl")
-    if not config.model:
+    if model and not config.model:
         raise UsageError("--model is missing", fix="--model FOLDER_OR_HUB_ID")

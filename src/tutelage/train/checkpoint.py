@@ -11,7 +11,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -109,7 +109,7 @@ def save(
     needed = sum(tensor.nbytes for tensors in groups.values() for tensor in tensors.values()) + 65536
     if needed > durable.free_bytes(root):
         raise durable.full_disk(root, needed)
-    draft, target = root / f".tmp-{step:08d}-{os.getpid()}", root / f"step-{step:08d}"
+    draft, target = root / f".tmp-{step:08d}-{os.getpid()}", folder_of(root, step)
     try:
         with durable.guarded(target, needed):
             draft.mkdir(parents=True)
@@ -132,6 +132,11 @@ def newest(root: Path) -> tuple[Checkpoint | None, list[Damage]]:
             return found, damaged
         damaged.append(found)
     return None, damaged
+
+
+def folder_of(root: Path, step: int) -> Path:
+    """Where the checkpoint of `step` steps done lies, or would lie."""
+    return root / f"step-{step:08d}"
 
 
 def verify(path: Path) -> Checkpoint | Damage:
@@ -171,13 +176,7 @@ def load(checkpoint: Checkpoint, algorithm: Learner, optimizer: Updater) -> dict
     Raises:
         DataError: it belongs to a model of another shape.
     """
-    modules = algorithm.modules()
-    expected = {f"module-{name}.safetensors" for name in modules} | {"optimizer.safetensors"}
-    present = {path.name for path in checkpoint.path.glob("*.safetensors")}
-    if expected != present:
-        raise _foreign(checkpoint, f"it holds {sorted(present)}, this run trains {sorted(expected)}")
-    for name, module in modules.items():
-        _fill(checkpoint, name, module, load_file(checkpoint.path / f"module-{name}.safetensors"))
+    load_weights(checkpoint, algorithm)
     state = json.loads((checkpoint.path / "state.json").read_bytes())
     stored = load_file(checkpoint.path / "optimizer.safetensors")
     # copies: what is loaded is the file itself, mapped into memory
@@ -187,10 +186,30 @@ def load(checkpoint: Checkpoint, algorithm: Learner, optimizer: Updater) -> dict
     return state["run"]
 
 
-def prune(root: Path, keep: int) -> None:
-    """Remove all but the newest `keep` (at least 2) checkpoints, and the damaged ones that were set aside."""
+def load_weights(checkpoint: Checkpoint, algorithm: Learner) -> None:
+    """Put back only what is trained, not what training needs to go on.
+
+    Raises:
+        DataError: it belongs to a model of another shape.
+    """
+    modules = algorithm.modules()
+    expected = {f"module-{name}.safetensors" for name in modules} | {"optimizer.safetensors"}
+    present = {path.name for path in checkpoint.path.glob("*.safetensors")}
+    if expected != present:
+        raise _foreign(checkpoint, f"it holds {sorted(present)}, this run trains {sorted(expected)}")
+    for name, module in modules.items():
+        _fill(checkpoint, name, module, load_file(checkpoint.path / f"module-{name}.safetensors"))
+
+
+def prune(root: Path, keep: int, spare: Collection[int] = ()) -> None:
+    """Remove all but the newest `keep` (at least 2) checkpoints and those of the steps `spare`.
+
+    The damaged ones that were set aside go too.
+    """
+    spared = {folder_of(root, step) for step in spare}
     for path in _folders(root)[: -max(2, keep)]:
-        shutil.rmtree(path, ignore_errors=True)
+        if path not in spared:
+            shutil.rmtree(path, ignore_errors=True)
     for path in root.glob("damaged-*"):
         shutil.rmtree(path, ignore_errors=True)
 

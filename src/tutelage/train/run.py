@@ -20,11 +20,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from tutelage.algorithms import WatchRule
 from tutelage.errors import DataError, DivergedError, TutelageError
 from tutelage.train import checkpoint, durable, lineage, rng
 from tutelage.train import folder as folders
 from tutelage.train.checkpoint import Checkpoint, Learner, Updater
-from tutelage.train.health import Health
+from tutelage.train.guard import Guard
+from tutelage.train.health import Alarm, Health
 from tutelage.train.interrupt import Interrupt
 from tutelage.train.lock import Lock
 from tutelage.train.progress import Reporter, counted, duration
@@ -77,6 +79,7 @@ class Run:
         quiet: bool = False,
         json_lines: bool = False,
         parents: Sequence[str] = (),
+        watch: WatchRule | None = None,
     ) -> None:
         """
         Args:
@@ -87,6 +90,7 @@ class Run:
             keep: checkpoints to keep, at least 2.
             max_minutes: stop after so much time; 0 = no limit.
             parents: run or model folders this run starts from and that `config` does not name.
+            watch: what to do when a held-out score that is not trained on parts from the reward (`guard`).
         """
         self.folder, self.command, self.config, self.origins = Path(folder), command, dict(config), dict(origins)
         self._steps, self.total, self.keep, self.parents = steps, 0, keep, tuple(parents)
@@ -95,6 +99,7 @@ class Run:
         self.done, self.fresh = False, True
         self.checkpoints = self.folder / "checkpoints"
         self.health = Health(1)
+        self.guard = Guard(watch or WatchRule())
         self.reporter = Reporter(total=0, title=command, quiet=quiet, json_lines=json_lines)
         self._lock = Lock(self.folder / "run.lock")
         self._interrupt = Interrupt(self._heard)
@@ -183,7 +188,13 @@ class Run:
         """Write the line of step 0 (preflight, evaluation before training); nothing on a resumed run."""
         if self.fresh and metrics:
             self._record.numbers(0, self.seconds, metrics)
-            self._watch(0, metrics)
+            self._watch(0, metrics, self.guard.observe(0, metrics))
+
+    def save_start(self, algorithm: Learner, optimizer: Updater) -> None:
+        """Before the first step: keep the model as it came, where the run may end by going back to it."""
+        if self.fresh and self.guard.rolls_back and not self._finished:
+            rng.seed(int(self.config.get("seed", 0)))
+            self.save(algorithm, optimizer)
 
     def steps(self) -> Iterator[int]:
         """The steps that are not done yet, counted from 0.
@@ -216,20 +227,22 @@ class Run:
         done, row = step + 1, dict(metrics)
         _refuse_poison(done, row)
         last = done == self.total
-        evaluated = last or _on_beat(done, self.eval_every)
+        evaluated = last or _on_beat(done, self.eval_every) or self.guard.due(done)
         if evaluated:
             row |= _evaluated(algorithm)
-        self._stopped = algorithm.stop() or self._out_of_time()
+        alarm = self.guard.observe(done, row)
+        self._stopped = algorithm.stop() or self.guard.verdict or self._out_of_time()
         if self._stopped and not evaluated:
             row |= _evaluated(algorithm)
         ends = last or self._stopped is not None
         if ends or evaluated or _on_beat(done, self.log_every):
             self._record.numbers(done, self.seconds, row)
             self._record.texts(done, algorithm.texts())
-        self._watch(done, row)
+        self._watch(done, row, alarm)
         self.reporter.update(done, row)
         self._finished = done
-        if ends or _on_beat(done, self.save_every) or self._interrupt.asked:
+        best = done in self.guard.spared
+        if ends or best or _on_beat(done, self.save_every) or self._interrupt.asked:
             self.save(algorithm, optimizer)
         if not ends:
             self._interrupt.leave()
@@ -247,18 +260,21 @@ class Run:
         state = {
             "seconds": self.seconds,
             "stopped": self._stopped,
-            "metrics_bytes": voices.metrics.size(),
-            "samples_bytes": voices.samples.size(),
+            # what stands there before the first step is written again by whoever starts from it
+            "metrics_bytes": voices.metrics.size() if self._finished else 0,
+            "samples_bytes": voices.samples.size() if self._finished else 0,
             "health": self.health.state(),
+            "guard": self.guard.state(),
             "rng": rng.capture(),
         }
         facts = lineage.facts(self.command, self.config)
         checkpoint.save(self.checkpoints, self._finished, algorithm, optimizer, run=state, facts=facts)
-        checkpoint.prune(self.checkpoints, self.keep)
+        checkpoint.prune(self.checkpoints, self.keep, self.guard.spared)
 
     def complete(self, algorithm: Teachable) -> Path:
         """Export `model/`, write where it comes from, and mark the run done; answers the model's folder."""
         self._lock.confirm()
+        exported = self._roll_back(algorithm)
         draft, target = self.folder / ".tmp-model", self.folder / "model"
         with durable.guarded(target):
             draft.mkdir()
@@ -271,6 +287,7 @@ class Run:
             "steps": self._finished,
             "reason": self._stopped or "all steps done",
             "seconds": round(self.seconds, 1),
+            "model_step": exported,
             "alarms": [{"name": alarm.name, "step": alarm.step, "message": alarm.message} for alarm in raised],
         }
         durable.write_json(self.folder / "lineage.json", lineage.family(self._identity, model=model, **ending))
@@ -296,14 +313,29 @@ class Run:
         self.health = Health(steps)
         self.reporter.total = steps
 
-    def _watch(self, done: int, metrics: Mapping[str, float]) -> None:
-        for alarm in self.health.check(done, metrics):
+    def _watch(self, done: int, metrics: Mapping[str, float], found: Alarm | None = None) -> None:
+        for alarm in [*self.health.check(done, metrics), *(self.health.add(found) if found else [])]:
             self._record.alarm(alarm, self.seconds)
 
+    def _roll_back(self, algorithm: Teachable) -> int:
+        """Under `rollback`, put back the weights of the best step; answers the step whose weights are exported."""
+        best = self.guard.best
+        if not self.guard.rolls_back or best is None or best.step == self._finished:
+            return self._finished
+        found = checkpoint.verify(checkpoint.folder_of(self.checkpoints, best.step))
+        if not isinstance(found, Checkpoint):
+            self.warn("rollback", f"the best step was {best.step}, but it cannot be put back: {found.reason}")
+            return self._finished
+        checkpoint.load_weights(found, algorithm)
+        self.say(f"model/ is that of step {best.step}, the best by the watched score ({best.watched:.3f})")
+        return best.step
+
     def _take_over(self, found: Checkpoint, state: dict[str, Any]) -> None:
-        self._finished, self.fresh = found.step, False
+        self._finished, self.fresh = found.step, found.step == 0
         self._earlier, self._rng = state["seconds"], state["rng"]
         self.health.restore(state["health"])
+        if "guard" in state:
+            self.guard.restore(state["guard"])
         # a run that was stopped stays stopped, unless it is now asked for more than it had then
         self._stopped = state["stopped"] if not self._asked_for_more(state) else None
 

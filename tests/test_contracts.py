@@ -58,6 +58,7 @@ PREFLIGHT = {
 Make = Callable[..., Algorithm[Any, Any]]
 GENERAL = {"steps": 4, "batch_size": 6, "max_length": 96, "learning_rate": 1e-2, "warmup": 0.0, "max_grad_norm": 0.0}
 SPECIAL = {"max_new_tokens": 8, "critic_init": "zero", "critic_learning_rate": 1e-2, "answers": 2, "temperature": 0.7}
+SPECIAL |= {"cost_critic_init": "zero"}
 """Set where a method has them; the temperature is not 1, so that one who forgets it is found out."""
 ROWS: dict[str, Callable[[int], dict[str, Any]]] = {
     "text": lambda n: {"text": f"The mayor opened bridge {n} on Monday. 周一，第{n}座桥剪彩。" * (1 + n % 3)},
@@ -68,6 +69,8 @@ ROWS: dict[str, Callable[[int], dict[str, Any]]] = {
         "rejected": "bridge " * (1 + n % 4),
         "weight": 0.5 + n % 3,
         "margin": 0.1 * (n % 2),
+        "chosen_safe": True,
+        "rejected_safe": n % 3 == 0,
     },
     "unpaired": lambda n: {
         "prompt": f"Summarise {n}.",
@@ -83,6 +86,11 @@ ROWS: dict[str, Callable[[int], dict[str, Any]]] = {
 def novelty(prompt: str, completion: str) -> float:
     """A reward that differs between answers."""
     return len(set(completion)) / 10
+
+
+def vowels(prompt: str, completion: str) -> float:
+    """A cost that differs between answers, and not as the reward does."""
+    return sum(character in "aeiou" for character in completion) / 5
 
 
 def choices() -> list[tuple[str, str]]:
@@ -102,7 +110,7 @@ def make(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Make:
         known = {field.name for field in describe(kind.Config)}
         flags = GENERAL | {key: value for key, value in SPECIAL.items() if key in known} | settings
         flags |= {"model": str(tiny_model), "data": str(folder / f"{kind.kind}.jsonl"), "out": str(folder / name)}
-        given = Given(reward=Function(novelty))
+        given = Given(reward=Function(novelty), cost=Function(vowels))
         config: Any = resolve(kind.Config, flags=flags).config
         return kind(config, Toolbox(config, folder, str, given))
 

@@ -11,6 +11,8 @@ from tutelage.batches import Experience, TokenBatch
 from tutelage.train.health import RULES, Health, culprit
 
 HEALTHY = {
+    "cost/swings": 1.0,
+    "cost/multiplier_share": 0.1,
     "loss": 0.5,
     "policy/kl": 3.0,
     "policy/kl_se": 0.2,
@@ -29,6 +31,8 @@ HEALTHY = {
     "preflight/ratio_error": 1e-6,
 }
 SICK = {
+    "multiplier-swings": ("cost/swings", 5.0),
+    "multiplier-highest": ("cost/multiplier_share", 1.0),
     "kl-negative": ("policy/kl", -2.0),
     "kl-high": ("policy/kl", 45.0),
     "ratio": ("preflight/ratio_error", 0.2),

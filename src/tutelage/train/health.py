@@ -162,6 +162,16 @@ RULES = (
         "check the critic's learning rate and the scale of the reward", -0.1, 10,
     ),
     Rule(
+        "multiplier-swings", "cost/swings", lambda now, seen: now >= seen.limit,
+        "the multiplier has turned round {now:.0f} times by a factor of 2 or more within 64 steps",
+        "lower --multiplier-rate, or raise --cost-memory: harm's price chases its own noise", 4.0, 1,
+    ),
+    Rule(
+        "multiplier-highest", "cost/multiplier_share", lambda now, seen: now >= seen.limit,
+        "the multiplier stands at its highest value, and the mean cost still lies above its limit",
+        "raise --cost-limit, --multiplier-max or --learning-rate: at this price the limit is not met", 0.999, 10,
+    ),
+    Rule(
         "accuracy", "reward/accuracy", lambda now, seen: seen.part < 0.3 and now >= seen.limit,
         "every pair is already right after {part:.0%} of the run",
         "too good: the answer leaks (marker, length, order), test rows are in training, or the reference is wrong",

@@ -167,8 +167,9 @@ RULES = (
         "lower --multiplier-rate, or raise --cost-memory: harm's price chases its own noise", 4.0, 1,
     ),
     Rule(
-        "multiplier-highest", "cost/multiplier_share", lambda now, seen: now >= seen.limit,
-        "the multiplier stands at its highest value, and the mean cost still lies above its limit",
+        "multiplier-highest", "cost/multiplier_share",
+        lambda now, seen: now >= seen.limit and seen.row.get("cost/excess", 1.0) > 0,
+        "the multiplier stands at {now:.0%} of its highest value, and the mean cost still lies above its limit",
         "raise --cost-limit, --multiplier-max or --learning-rate: at this price the limit is not met", 0.999, 10,
     ),
     Rule(

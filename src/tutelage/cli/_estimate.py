@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.cli._checks import memory_gib
+from tutelage.cli._methods import METHODS
 from tutelage.errors import DataError, MissingInputError, ServiceError
 
 _ADAM = 16
@@ -117,20 +118,18 @@ def measure(memory: float) -> Machine:
 def estimate(method: str, lora: bool, model: ModelSize, machine: Machine, length: int, batch: int) -> Plan:
     """Memory and time of one method.
 
-    Trained: 16 bytes per parameter. Frozen copies (reference of DPO and PPO, PPO's reward model): 4. PPO's critic is
-    trained in full; under LoRA the reference costs nothing. Activations: (14·width + 4·inner)·layers numbers per token.
+    Trained: 16 bytes per parameter. Frozen copies (the reference, models that score): 4. Critics are trained in full;
+    under LoRA the reference costs nothing. Activations: (14·width + 4·inner)·layers numbers per token.
     """
-    trained = model.adapter if lora else model.parameters
-    frozen = model.parameters if lora else 0
-    if method in ("dpo", "ppo") and not lora:
+    needs = METHODS[method]
+    trained = (model.adapter if lora else model.parameters) + needs.critics * model.parameters
+    frozen = needs.scorers * model.parameters
+    if lora or needs.reference or needs.sampled:  # the base under an adapter is the reference too
         frozen += model.parameters
-    if method == "ppo":
-        trained += model.parameters
-        frozen += model.parameters
-    per_step = batch * length * (2 if method in ("dpo", "reward") else 1)
+    per_step = batch * length * needs.sides
     tokens = max(length, min(per_step, machine.part))
     activations = tokens * (14 * model.width + 4 * model.inner) * model.layers * machine.number_bytes
-    if method == "ppo":
+    if needs.sampled:
         activations += min(batch, _SLOTS) * length * model.cached * machine.number_bytes
     trained_gib = trained * _ADAM / 2**30
     gib = _BASE_GIB + trained_gib + (frozen * _FROZEN + activations) / 2**30
@@ -138,14 +137,13 @@ def estimate(method: str, lora: bool, model: ModelSize, machine: Machine, length
     return Plan(method, lora, gib, trained_gib, seconds, gib <= machine.memory_gib)
 
 
-def _operations(method: str, lora: bool) -> int:
+def _operations(method: str, lora: bool) -> float:
     """Floating-point operations per token and parameter: 2 forward, 4 backward (2 where weights are frozen)."""
-    learn = 4 if lora else 6
-    if method == "dpo":
-        return learn + 2
-    if method == "ppo":  # sampling, log-probabilities, reference, reward, values; then 4 passes of policy and critic
-        return 2 + 2 + 2 + 2 + 2 + 4 * (learn + 6)
-    return learn
+    needs = METHODS[method]
+    learn = needs.passes * ((4 if lora else 6) + 6 * needs.critics) + needs.extra
+    if needs.sampled:  # sampling, log-probabilities, reference, scores and values of each answer
+        return 2 + 2 + 2 + 2 * needs.scorers + 2 * needs.critics + learn
+    return learn + (2 if needs.reference else 0)
 
 
 def _speed(device: str, dtype: Any, size: int) -> float:

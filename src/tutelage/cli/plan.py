@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from tutelage.cli._ui import UI, duration
+from tutelage.cli._methods import METHODS, choose, fitting
+from tutelage.cli._ui import UI, counted, duration
 from tutelage.config import Resolved
 from tutelage.errors import UsageError
 
-METHODS_FOR = {
-    "text": ("pretrain",),
-    "demonstration": ("sft",),
-    "preference": ("reward", "dpo"),
-    "prompt": ("ppo",),
-    "unpaired": (),
-    "ranking": ("reward", "dpo"),
-    "rated": ("reward", "dpo"),
-}
-"""Kind of data → training commands that use it (rankings and ratings after `tutelage data convert`)."""
+if TYPE_CHECKING:
+    from tutelage.cli._estimate import Plan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +19,7 @@ class Config:
     model: str
     """folder or hub id; only its config.json is read"""
     data: str = ""
-    """data file: only methods that can use it are shown"""
+    """data file: its judgements are counted, and only methods that can use it are shown"""
     length: int = 512
     """tokens of a typical sequence, prompt and answer together"""
     batch_size: int = 32
@@ -49,11 +42,12 @@ def run(resolved: Resolved[Config], ui: UI) -> int:
     config = resolved.config
     model = describe_model(config.model, config.lora_rank)
     machine = measure(config.memory)
-    kind, methods = _methods(config.data)
+    judged = _count(config.data) if config.data else Judged(None, 0, 0, 0)
+    methods = fitting(judged.kind)
     ui.say(f"{config.model}: {model.parameters / 1e6:,.1f} million parameters, {model.layers} layers of {model.width}")
     ui.say(f"this machine: {machine.device}, {machine.memory_gib:.1f} GiB, {machine.flops / 1e9:,.0f} GFLOP/s measured")
-    if kind:
-        ui.say(f"{config.data}: {kind} data, for {', '.join(methods) or 'no method of this version'}")
+    if config.data:
+        ui.say(f"{config.data}: {judged.sentence()}")
     plans = [
         estimate(name, lora, model, machine, config.length, config.batch_size)
         for name in methods
@@ -66,32 +60,62 @@ def run(resolved: Resolved[Config], ui: UI) -> int:
             "GiB": round(plan.gib, 2),
             "of which trained": round(plan.trained_gib, 2),
             "one million tokens": duration(plan.seconds_per_million),
+            "steady?": "" if plan.lora else METHODS[plan.method].steady,
         }
         for plan in plans
     ]
     ui.table(rows, title="estimates, from this machine as busy as it is now")
+    choice = choose(judged.kind, judged.judgements, frozenset(plan.method for plan in plans if plan.fits))
     ui.result(
-        {"model": asdict(model), "machine": asdict(machine), "kind": kind, "plans": [asdict(plan) for plan in plans]}
+        {
+            "model": asdict(model),
+            "machine": asdict(machine),
+            **asdict(judged),
+            "plans": [asdict(plan) for plan in plans],
+            "choice": asdict(choice),
+        }
     )
-    ui.say(
-        _advice(config, [plan.method + (" --lora" if plan.lora else "") for plan in plans if plan.fits], bool(plans))
-    )
+    if not any(plan.fits for plan in plans):
+        ui.say("nothing fits: take a smaller model, a shorter --length, or a machine with more memory")
+        return 0
+    ui.say(f"choose {', then '.join(choice.commands)}: {choice.why} (docs/choosing.md)")
+    ui.say(f"next: tutelage {_next(choice.commands[0], config, [plan for plan in plans if plan.fits])}")
     return 0
 
 
-def _methods(data: str) -> tuple[str | None, tuple[str, ...]]:
-    if not data:
-        return None, ("pretrain", "sft", "reward", "dpo", "ppo")
-    from tutelage.data.formats import detect_kind
+@dataclass(frozen=True)
+class Judged:
+    """What a data file holds."""
+
+    kind: str | None
+    judgements: int
+    """pairs, rankings, scores or labels; demonstrations, prompts and texts hold none"""
+    prompts: int
+    raters: int
+
+    def sentence(self) -> str:
+        """In words, such as `preference data, 240 judgements of 120 prompts by 3 raters`."""
+        judged = f", {counted(self.judgements, 'judgement')} of" if self.judgements else ","
+        people = f" by {counted(self.raters, 'rater')}" if self.raters else ""
+        return f"{self.kind} data{judged} {counted(self.prompts, 'prompt')}{people}"
+
+
+def _count(data: str) -> Judged:
+    from tutelage.data.check import asked
+    from tutelage.data.formats import detect_kind, load
+    from tutelage.types import Ranking, Rated
 
     kind = detect_kind(data)
-    return kind, METHODS_FOR[kind]
+    rows = load(data, kind, on_bad="skip")
+    scores = [rating for row in rows if isinstance(row, Rated) for rating in row.ratings]
+    raters = {rating.rater for rating in scores} | {row.rater for row in rows if isinstance(row, Ranking)}
+    held = 0 if kind in ("text", "prompt", "demonstration") else len(scores) or len(rows)
+    return Judged(kind, held, len({asked(row) for row in rows}), len(raters - {""}))
 
 
-def _advice(config: Config, fitting: list[str], any_method: bool) -> str:
-    if not any_method:
-        return "nothing here trains on this kind of data yet; see docs/formats.md for conversions"
-    if not fitting:
-        return "nothing fits: take a smaller model, a shorter --length, or a machine with more memory"
-    words = f"--model {config.model} --data {config.data or 'DATA'} --out RUN"
-    return f"fits: {', '.join(fitting)}; next: tutelage {fitting[0]} {words}"
+def _next(command: str, config: Config, plans: list[Plan]) -> str:
+    """The command line to begin with, with --lora where only that fits."""
+    name = command.partition(" ")[0]
+    whole = any(plan.method == name and not plan.lora for plan in plans)
+    adapter = "" if whole or not any(plan.method == name for plan in plans) else " --lora"
+    return f"{command}{adapter} --model {config.model} --data {config.data or 'DATA'} --out RUN"

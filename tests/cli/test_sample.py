@@ -44,6 +44,28 @@ def test_answers_are_written_in_order_with_all_their_fields(tiny_model: Path, pr
     assert not out.with_name("a.jsonl.partial").exists()
 
 
+def test_the_best_of_several_is_kept_with_its_reward_also_after_an_interruption(
+    tiny_model: Path, prompts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "liking.py").write_text("def length(prompt, completion):\n    return len(completion)\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr("tutelage.cli.sample._AT_ONCE", 8)
+    every, best = tmp_path / "every.jsonl", tmp_path / "best.jsonl"
+    words = [word for word in command(tiny_model, prompts, every) if word not in ("--n", "2")]
+    assert main([*words, "--n", "4"]) == 0
+    words[words.index(str(every))] = str(best)
+    words += ["--best-of", "4", "--reward", "liking:length", "--json"]
+    assert main(words) == 0
+    longest = [max(len(row["completion"]) for row in rows(every)[4 * i : 4 * i + 4]) for i in range(PROMPTS)]
+    assert [row["reward"] for row in rows(best)] == longest == [len(row["completion"]) for row in rows(best)]
+    assert f'"reward": {sum(longest) / PROMPTS:g}' in capsys.readouterr().out
+    whole = best.read_bytes()
+    best.rename(best.with_name("best.jsonl.partial"))
+    best.with_name("best.jsonl.partial").write_bytes(b"".join(whole.splitlines(keepends=True)[:3]))
+    assert main(words) == 0 and best.read_bytes() == whole
+
+
 def test_an_interrupted_file_goes_on_to_the_same_bytes(
     tiny_model: Path, prompts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
@@ -102,6 +124,8 @@ def test_dry_run_checks_the_prompts_and_writes_nothing(tiny_model: Path, prompts
     [
         (["--out", "x.txt"], 2, "must end in .jsonl"),
         (["--n", "0"], 2, "n must be at least 1"),
+        (["--best-of", "4"], 2, "keeps one answer, by --reward"),
+        (["--reward", "taste:news"], 2, "keeps one answer, by --reward"),
         (["--temperature", "0"], 2, "temperature"),
         (["--model", "/nowhere/at/all"], 66, "no model folder"),
         (["--data", "/nowhere.jsonl"], 66, "no such file"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -29,6 +29,10 @@ class Config:
     """file for the answers, one JSON object per line"""
     n: int = 1
     """answers per prompt"""
+    best_of: int = 0
+    """draw so many answers per prompt and keep the best by --reward, which stands in the row; 0 = keep all"""
+    reward: str = ""
+    """what --best-of goes by: any name that the training commands' --reward takes"""
     seed: int = 0
     """an answer depends on the seed, its prompt's id and its number only"""
     limit: int = 0
@@ -62,8 +66,10 @@ class Config:
     handles_dry_run: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.n < 1 or self.limit < 0 or self.seed < 0:
-            raise UsageError("n must be at least 1, limit and seed at least 0")
+        if self.n < 1 or self.limit < 0 or self.seed < 0 or self.best_of < 0:
+            raise UsageError("n must be at least 1, limit, seed and best_of at least 0")
+        if bool(self.best_of) != bool(self.reward) or (self.best_of and self.n > 1):
+            raise UsageError("--best-of keeps one answer, by --reward", fix="--best-of 8 --reward NAME, without --n")
         if self.out.suffix != ".jsonl":
             raise UsageError(f"--out {self.out} must end in .jsonl")
         if self.db and self.n < 2 and set(self.kinds) != {"scores"}:
@@ -77,9 +83,11 @@ def run(resolved: Resolved[Config], ui: UI) -> int:
     config = resolved.config
     prompts = _prompts(config, ui)
     settings = {name: value for name, value in asdict(config).items() if name in _DECISIVE}
+    settings |= {"best_of": config.best_of, "reward": config.reward} if config.best_of else {}
     mark = fingerprint(config.model, prompts, settings)
     if ui.dry_run:
-        ui.say(f"{len(prompts)} prompts × {config.n} answers by {config.model} would go to {config.out}")
+        kept = f"the best of {config.best_of} answers" if config.best_of else f"{config.n} answers"
+        ui.say(f"{len(prompts)} prompts × {kept} by {config.model} would go to {config.out}")
         return 0
     count = len(prompts) * config.n
     if finished(config.out, mark, count):
@@ -99,7 +107,19 @@ def run(resolved: Resolved[Config], ui: UI) -> int:
     return 0
 
 
-_DECISIVE = ("n", "seed", "max_new_tokens", "temperature", "top_p", "top_k", "greedy", "max_length", "dtype")
+_DECISIVE = (
+    "n",
+    "best_of",
+    "reward",
+    "seed",
+    "max_new_tokens",
+    "temperature",
+    "top_p",
+    "top_k",
+    "greedy",
+    "max_length",
+    "dtype",
+)
 
 
 def _prompts(config: Config, ui: UI) -> Sequence[Prompt]:
@@ -132,8 +152,9 @@ def _draw(config: Config, prompts: Sequence[Prompt], draft: Draft, mark: str, ui
         top_k=config.top_k,
         greedy=config.greedy,
     )
-    sampler = Local(renderer, sampling, slots=_AT_ONCE)
-    at_once = max(1, _AT_ONCE // config.n)
+    sampler, drawn = Local(renderer, sampling, slots=_AT_ONCE), config.best_of or config.n
+    at_once = max(1, _AT_ONCE // drawn)
+    best = _best(config, ui) if config.best_of else None
     first = draft.done // (at_once * config.n) * at_once  # whole rounds only: a round is drawn as it was the first time
     if draft.foreign:
         ui.warn(f"{draft.path} was begun with another model, data or settings; starting anew")
@@ -143,15 +164,39 @@ def _draw(config: Config, prompts: Sequence[Prompt], draft: Draft, mark: str, ui
         bar.advance(first * config.n)
         for start in range(first, len(prompts), at_once):
             asked = prompts[start : start + at_once]
-            answered = sampler.sample(policy, asked, config.n, config.seed).samples
-            rows = [row_of(_named(sample, config, mark, index), mark) for index, sample in enumerate(answered)]
+            answered = sampler.sample(policy, asked, drawn, config.seed).samples
+            named = [_named(sample, config, mark, index % drawn) for index, sample in enumerate(answered)]
+            kept = best(named) if best else [(sample, {}) for sample in named]
+            rows = [row_of(sample, mark) | more for sample, more in kept]
             draft.append(rows[draft.done - start * config.n :])
             bar.advance(len(rows))
 
 
-def _named(sample: Sample, config: Config, mark: str, index: int) -> Sample:
+def _best(config: Config, ui: UI) -> Callable[[Sequence[Sample]], list[tuple[Sample, dict[str, float]]]]:
+    """Of each prompt's answers the best by the reward, with its score; among equals the lot decides."""
+    import torch
+
+    from tutelage.build import Toolbox
+    from tutelage.ops.best_of import pick
+    from tutelage.ops.seeds import derive
+
+    source = Toolbox(config, config.out.parent, ui.say).reward
+
+    def best(samples: Sequence[Sample]) -> list[tuple[Sample, dict[str, float]]]:
+        scores = source.score(samples).value.view(-1, config.best_of)
+        draw = torch.Generator().manual_seed(derive(config.seed, samples[0].prompt.id, "ties"))
+        chosen = pick(scores, torch.rand(scores.shape, generator=draw).to(scores)).tolist()
+        return [
+            (samples[row * config.best_of + place], {"reward": float(scores[row, place])})
+            for row, place in enumerate(chosen)
+        ]
+
+    return best
+
+
+def _named(sample: Sample, config: Config, mark: str, number: int) -> Sample:
     """With an id that no other model's answer has."""
-    return replace(sample, id=f"{sample.prompt.id}/{mark}/{index % config.n}", model=config.model)
+    return replace(sample, id=f"{sample.prompt.id}/{mark}/{number}", model=config.model)
 
 
 def _check_room(config: Config, tokens: Mapping[str, int], positions: int) -> None:
@@ -175,7 +220,7 @@ def _summary(out: Path) -> dict[str, int | float]:
         "answers": len(rows),
         "stop_rate": stopped / len(rows),
         "characters": sum(len(r["completion"]) for r in rows) / len(rows),
-    }
+    } | ({"reward": sum(row["reward"] for row in rows) / len(rows)} if "reward" in rows[0] else {})
 
 
 def _ask(config: Config, prompts: Sequence[Prompt], ui: UI) -> int:

@@ -70,7 +70,7 @@ def room_of(module: str) -> str:
     return ROOMS_OF_PRIVATE_FILES.get(room, room)
 
 
-ROOMS_OF_PRIVATE_FILES = {"_convert": "config", "_http": "judge", "__main__": "cli"}
+ROOMS_OF_PRIVATE_FILES = {"_convert": "config", "_http": "judge", "_classical": "build", "__main__": "cli"}
 
 
 def floor_of(room: str) -> int:

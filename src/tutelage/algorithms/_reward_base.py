@@ -25,8 +25,13 @@ from tutelage.ops.seeds import derive
 class RewardModelConfig(TrainConfig):
     """How a reward model learns."""
 
-    kind: Literal["bradley-terry", "plackett-luce", "pointwise", "ordinal"] = "bradley-terry"
-    """what it learns from: pairs (bradley-terry), k-way rankings (plackett-luce), scores as numbers or as levels"""
+    kind: Literal[
+        "bradley-terry", "plackett-luce", "pointwise", "ordinal",
+        "ridge", "svm", "svm-rbf", "svm-class", "svm-class-rbf", "svm-pair", "svm-pair-rbf",
+    ] = "bradley-terry"  # fmt: skip
+    """neural, on --model: pairs (bradley-terry), k-way rankings (plackett-luce), scores as numbers or as levels;
+    classical, in seconds: ridge regression and support vector machines on features of whatever rows there are
+    (svm-class: good or bad, svm-pair: pairs, from scores too; -rbf: with a kernel); --model adds its hidden states"""
     ties: Literal["davidson", "rao-kupper", "marginal", "drop"] = "davidson"
     """how ties are learned from, where there are any; rao-kupper is for pairs, marginal for rankings (see docs)"""
     tie_strength: float = 0.0

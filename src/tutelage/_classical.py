@@ -1,0 +1,85 @@
+"""`tutelage reward --kind ridge …`: a classical reward in a run folder, without a neural network and in seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from tutelage.data import formats
+from tutelage.data.check import leaked
+from tutelage.errors import UsageError
+from tutelage.rewards import classical
+from tutelage.rewards._examples import examples, readable
+from tutelage.toolbox import Given, Say
+from tutelage.train.fit import Fit, run_fit
+from tutelage.train.run import Run
+
+
+def fit(config: Any, run: AbstractContextManager[Run], say: Say, given: Given | None) -> Path:
+    """Fit, export and finish; on a folder that is done already, nothing."""
+    with run as opened:
+        if opened.done:
+            opened.say(f"already complete: {config.out}")
+            return Path(config.out)
+        work = _Work(config, opened.say, given)
+        opened.total = 1
+        run_fit(opened, Fit(work.fit, work.measure))
+        say(work.sentence())
+    return Path(config.out)
+
+
+def rehearse(config: Any, say: Say, given: Given | None) -> Path:
+    """Read and check the rows, and stop."""
+    found = examples(_Work(config, say, given).rows(), classical.KINDS[config.kind][1] or "auto")
+    say(f"dry run: {config.kind} would learn from {len(found)} judgements of {len(found.answers)} answers")
+    return Path(config.out)
+
+
+class _Work:
+    """Rows in, a fitted reward and its numbers out."""
+
+    def __init__(self, config: Any, say: Say, given: Given | None) -> None:
+        self.config, self.say, self.given = config, say, given
+        self.fitted: classical.Fitted | None = None
+        self.learned: Sequence[Any] = ()
+
+    def rows(self) -> Sequence[Any]:
+        """What is learned from."""
+        if self.config.ensemble > 1 or self.config.aspects:
+            raise UsageError(f"--kind {self.config.kind} has one head", fix="leave --ensemble and --aspects out")
+        if self.given and self.given.rows is not None:
+            return self.given.rows
+        return self._load(self.config.data)
+
+    def fit(self) -> tuple[classical.Fitted, Mapping[str, float]]:
+        self.learned = self.rows()
+        self.fitted = classical.fit(self.config.kind, self.learned, self.config.model)
+        return self.fitted, self.fitted.report
+
+    def measure(self, fitted: classical.Fitted) -> dict[str, float]:
+        if not self.config.eval_data:
+            return {}
+        rows = self._load(self.config.eval_data)
+        if seen := leaked(self.learned, rows):
+            self.say(f"{len(seen)} of {len(rows)} prompts of --eval-data are learned on too: eval/… will flatter")
+        return classical.held_out(fitted, rows)
+
+    def sentence(self) -> str:
+        """What cross-validation chose, beside what length alone would do."""
+        if self.fitted is None:
+            return f"{self.config.kind}: fitted before"
+        told = self.fitted.report
+        unit = "R²" if self.fitted.target == "score" else "accuracy"
+        return (
+            f"{self.config.kind}: held-out {unit} {told['cv/score']:.3f} ± {told['cv/score_se']:.3f}, by length alone "
+            f"{told['cv/length_only']:.3f}; strength {told['cv/strength']:g} chosen by folds of whole prompts"
+        )
+
+    def _load(self, paths: str) -> Sequence[Any]:
+        kind = readable(formats.detect_kind(paths))
+        loaded = formats.load(paths, kind, on_bad=self.config.on_bad, ties=True)
+        for note in loaded.report.lines():
+            self.say(note)
+        return loaded

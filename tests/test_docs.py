@@ -185,7 +185,7 @@ def test_the_defaults_told_of_algorithms_are_the_defaults():
     from tutelage.config import describe
 
     sections = dict(
-        re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", read(REPO / "docs/algorithms.md"), re.MULTILINE | re.DOTALL)
+        re.findall(r"^## ([\w-]+)\n(.*?)(?=^## |\Z)", read(REPO / "docs/algorithms.md"), re.MULTILINE | re.DOTALL)
     )
     assert sorted(sections) == registry.names("algorithms")
     for name, section in sections.items():

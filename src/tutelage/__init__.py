@@ -8,14 +8,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tutelage.api import Training as Training
     from tutelage.api import a2c as a2c
+    from tutelage.api import best_of_n as best_of_n
+    from tutelage.api import cpo as cpo
     from tutelage.api import dpo as dpo
     from tutelage.api import grpo as grpo
+    from tutelage.api import kto as kto
+    from tutelage.api import online_dpo as online_dpo
+    from tutelage.api import orpo as orpo
     from tutelage.api import ppo as ppo
     from tutelage.api import pretrain as pretrain
     from tutelage.api import reinforce as reinforce
     from tutelage.api import reward as reward
     from tutelage.api import rloo as rloo
     from tutelage.api import sft as sft
+    from tutelage.api import simpo as simpo
     from tutelage.api import training as training
     from tutelage.errors import TutelageError as TutelageError
     from tutelage.models.load import load_policy as load_policy

@@ -121,11 +121,17 @@ def pretrain(*, data: Data, out: str | Path, model: str | Path = "new", **settin
 sft: FromRows = _command("sft")
 reward: FromRows = _command("reward")
 dpo: FromRows = _command("dpo")
+kto: FromRows = _command("kto")
+orpo: FromRows = _command("orpo")
+simpo: FromRows = _command("simpo")
+cpo: FromRows = _command("cpo")
 ppo: FromReward = _command("ppo")
 a2c: FromReward = _command("a2c")
 reinforce: FromReward = _command("reinforce")
 rloo: FromReward = _command("rloo")
 grpo: FromReward = _command("grpo")
+online_dpo: FromReward = _command("online-dpo")
+best_of_n: FromReward = _command("best-of-n")
 
 
 def __getattr__(name: str) -> Any:

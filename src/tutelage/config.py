@@ -42,6 +42,8 @@ ALIASES = {
     "num_mini_batches": "minibatches",
     "missing_eos_penalty": "missing_stop_penalty",
     "num_generations": "answers",
+    "loss_type": "loss",
+    "simpo_gamma": "gamma",
     "warmup_ratio": "warmup",
     "max_seq_length": "max_length",
     "max_completion_length": "max_new_tokens",

@@ -32,7 +32,7 @@ def _cells(run: dict[str, Any]) -> list[str]:
     intervals = max(1, len(rows) - 1)
     cpu = rows[-1]["cpu"] / intervals
     return [
-        NAMES[run["method"]], str(run["seed"]), f"{first['reward']:.3f} ± {error:.3f}", f"{first['kl']:.1e}",
+        NAMES[run["method"]], str(run["seed"]), f"{first['reward']:.3f} ± {error:.3f}", f"{abs(first['kl']):.1e}",
         str(answers), f"{tokens:.0f}", f"{tokens / answers:.1f}", f"{rows[-1]['seconds'] / intervals:.2f}",
         f"{cpu:.2f}", f"{tokens / len(rows) / cpu:.0f}", f"{_mean(last, 'reward'):.3f}", f"{_mean(last, 'kl'):.2f}",
         f"{final['reward']:.3f} ± {final['reward_se']:.3f}", f"{final['kl']:.2f} ± {final['kl_se']:.2f}",

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tutelage.algorithms._online import Answers
 from tutelage.batches import Rollouts, Scores, TokenBatch
 from tutelage.models.policy import TokenScores
+from tutelage.rewards import RewardSource
 from tutelage.types import Prompt, Sample
 
 V, T, STOP, START = 5, 3, 4, 5
@@ -98,7 +99,7 @@ class TableSampler:
 
 
 @dataclass
-class TableReward:
+class TableReward(RewardSource):
     reward: Tensor
 
     @cached_property

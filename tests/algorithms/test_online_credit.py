@@ -17,13 +17,14 @@ from tutelage.algorithms.reinforce import Reinforce
 from tutelage.algorithms.rloo import RLOO
 from tutelage.batches import Scores
 from tutelage.errors import UsageError
+from tutelage.rewards import RewardSource
 from tutelage.train.health import Health
 
 COMMON = {"model": "t", "max_new_tokens": 3, "missing_stop_penalty": 0.0, "kl": 0.0}
 FOUR = [(4,), (0, 1, 2), (1, 4), (2, 3, 4)]
 
 
-class Coarse:
+class Coarse(RewardSource):
     """A reward that gives one score to all answers but those that begin with 0."""
 
     def score(self, samples: Any) -> Scores:
@@ -31,7 +32,7 @@ class Coarse:
         return Scores(value, {"coarse": value})
 
 
-class Constant:
+class Constant(RewardSource):
     """A reward that gives 1 to everything."""
 
     def score(self, samples: Any) -> Scores:

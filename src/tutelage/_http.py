@@ -63,6 +63,8 @@ class Service:
         for attempt in range(self.retries + 1):
             try:
                 return self._once(body)
+            except ServiceError:  # an OSError by kind, but no matter of waiting
+                raise
             except urllib.error.HTTPError as error:
                 told = _excerpt(error.read(2000))
                 if error.code not in _AGAIN or attempt == self.retries:

@@ -21,6 +21,7 @@ from tutelage.models.policy import Policy, Scorer
 from tutelage.models.reference import Reference
 from tutelage.rewards import RewardSource
 from tutelage.sampling import Sampler
+from tutelage.statistics.evidence import RewardEvidence
 from tutelage.types import Preference, Prompt, Ranking, Rated, Unpaired
 
 Schedule = Literal["constant", "linear", "cosine"]
@@ -282,6 +283,10 @@ class Algorithm(ABC, Generic[C, B]):
     def evaluate(self) -> dict[str, float]:
         """Numbers on held-out rows, as `eval/…`."""
         return {}
+
+    def evidence(self) -> RewardEvidence | None:
+        """What the report of a reward model is made of, when all steps are done; None for other methods."""
+        return None
 
     def stop(self) -> str | None:
         """Why the whole run should end now, in words; None = go on."""

@@ -54,7 +54,7 @@ class _Ordered(Objective):
 
     def learned(self) -> dict[str, Any]:
         kind = {"ties": self.config.ties} if self.ties else {}
-        return kind | ({"tie": float(self.log_tie.exp())} if self.log_tie is not None else {})
+        return kind | ({"tie": float(self.log_tie.detach().exp())} if self.log_tie is not None else {})
 
     def each(self, labels: Tensor, batch: Judged) -> Tensor:
         present = (batch.ranks > 0).to(labels)[..., None]

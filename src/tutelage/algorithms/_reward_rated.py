@@ -127,7 +127,7 @@ class Ordinal(_Rated):
 
     def learned(self) -> dict[str, Any]:
         names = [name for name, _ in self.heads.aspects]
-        found = dict(zip(names, self.thresholds.tolist(), strict=True))
+        found = dict(zip(names, self.thresholds.detach().tolist(), strict=True))
         return {"levels": [self.low, self.high], "thresholds": found}
 
 

@@ -13,8 +13,12 @@ from tutelage.algorithms import _reward_ranked, _reward_rated
 from tutelage.algorithms._base import Algorithm, Parts
 from tutelage.algorithms._pairs import weighted_mean
 from tutelage.algorithms._reward_base import Judged, RewardModelConfig, judged
+from tutelage.algorithms._reward_evidence import gather
 from tutelage.batches import Loss
 from tutelage.data.formats import Kind
+from tutelage.models.load import load_scorer
+from tutelage.statistics.calibration import temperature
+from tutelage.statistics.evidence import RewardEvidence
 
 OBJECTIVES = _reward_ranked.OBJECTIVES | _reward_rated.OBJECTIVES
 """`--kind` → what it learns by; a new one is a line here and a name in `RewardModelConfig.kind`."""
@@ -35,10 +39,11 @@ class RewardModel(Algorithm[RewardModelConfig, Judged]):
     def __init__(self, config: RewardModelConfig, parts: Parts) -> None:
         super().__init__(config, parts)
         self.objective = OBJECTIVES[config.kind](config, parts).to(parts.scorer.device)
+        self._learned: dict[str, float] = {}
 
     @classmethod
     def rows_of(cls, config: RewardModelConfig) -> Kind:
-        return _READS[config.kind]
+        return _READS.get(config.kind, "preference")  # a classical kind reads whatever rows there are, in rewards/
 
     def modules(self) -> dict[str, nn.Module]:
         outcome: dict[str, nn.Module] = {"outcome": self.objective} if [*self.objective.parameters()] else {}
@@ -105,9 +110,21 @@ class RewardModel(Algorithm[RewardModelConfig, Judged]):
             return found | {"eval/accuracy": right / pairs, "eval/pairs": pairs}
         return found | {"eval/correlation": _correlation(torch.cat(scores), torch.cat(targets))}
 
+    def evidence(self) -> RewardEvidence | None:
+        limit, rows = self.config.report_rows, self.objective.rows(self.parts)
+        if not limit:
+            return None
+        scorer, few = self.parts.scorer, [*rows.rows][:limit]
+        start = load_scorer(self.config.model, dtype=self.config.dtype, device=self.config.device, single=True)
+        held_out = [*rows.held_out][:limit]
+        found = gather(few, held_out, self.objective.question, scorer, start, self.parts.renderer)
+        if len(found.held_out.margin):
+            self._learned["temperature"] = temperature(found.held_out.margin, found.held_out.weight)
+        return found
+
     def export(self, folder: Path) -> None:
         scorer = self.parts.scorer
-        learned = {"kind": self.config.kind} | self.objective.learned()
+        learned = {"kind": self.config.kind} | self.objective.learned() | self._learned
         scorer.heads = type(scorer.heads)(scorer.heads.aspects, scorer.heads.ensemble, learned)
         scorer.save(folder)
 

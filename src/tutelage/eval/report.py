@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 import tutelage
-from tutelage.eval import _report_curves, _report_people, _report_tables
+from tutelage.eval import _report_curves, _report_people, _report_reward, _report_tables
 from tutelage.eval._report_read import Found, discover
 from tutelage.eval._report_words import t
 
@@ -72,7 +72,7 @@ def _view(found: Found) -> dict[str, Any]:
         "unreadable": found.unreadable,
         "runs": [_report_curves.run_view(run, found.roots) for run in found.runs],
         "stages": [run.name for run in found.runs],
-        "tables": _report_tables.tables(found),
+        "tables": [*_report_tables.tables(found), *_report_reward.tables(found.runs)],
         "answers": _report_people.answers(found),
         "raters": _report_people.raters(found),
         "sources": _report_tables.sources(numbers),

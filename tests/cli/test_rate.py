@@ -94,7 +94,12 @@ def test_simulate_goes_on_after_kill_9(world: Path, rate: Run) -> None:
 def test_every_kind_is_exported_and_counted(rate: Run, world: Path, simulated: dict[str, Any]) -> None:
     told = rate("export", "--db", "r.db", "--out", "pairs.jsonl", "--test-fraction", "0.25")
     assert told["train_rows"] + told["test_rows"] == told["preferences"] > 100
-    assert told["ties_rows"] == told["ties"] + told["both_bad"] > 0
+    assert told["ties_rows"] + told["test_ties_rows"] == told["ties"] + told["both_bad"] > 0
+    learned, tested = (
+        {str(row["prompt"]) for name in (f"{part}.jsonl", f"{part}.ties.jsonl") for row in _read(world / name)}
+        for part in ("pairs", "pairs.test")
+    )
+    assert not learned & tested, "ties are held out with the other pairs of their prompts"
     rows = _read(world / "pairs.jsonl")
     assert {"prompt", "chosen", "rejected", "weight", "margin", "group", "meta"} == rows[0].keys()
     right = [_quality(row["chosen"]) > _quality(row["rejected"]) for row in rows]
@@ -177,3 +182,19 @@ def _read(path: Path) -> list[dict[str, Any]]:
 
 def _quality(completion: list[Mapping[str, str]]) -> float:
     return float(completion[0]["content"].split()[-1])
+
+
+def test_an_import_makes_no_noise_about_columns_that_it_reads(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    row = {"prompt": "p", "chosen": "a", "rejected": "b", "rater": "ann", "meta": {"n": 1}}
+    write("pairs.jsonl", [row, row | {"prompt": "q", "odd": 1}])
+    capsys.readouterr()
+    assert main(["rate", "import", "--db", "n.db", "--data", "pairs.jsonl"]) == 0
+    assert "other columns, kept in meta: odd\n" in capsys.readouterr().out
+
+
+def test_stats_names_no_flag_of_another_verb(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write("pairs.jsonl", [{"prompt": f"p{n}", "chosen": "a", "rejected": "b"} for n in range(6)])
+    assert main(["rate", "import", "--db", "n.db", "--data", "pairs.jsonl"]) == 0
+    assert main(["rate", "stats", "--db", "n.db"]) == 0
+    said = capsys.readouterr().err
+    assert "few pairs have more than one vote" in said and "--" not in said

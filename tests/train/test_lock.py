@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from toy_learner import learn, main
 
-from tutelage.errors import TryAgainError
+from tutelage.errors import DiskError, TryAgainError
 from tutelage.train.lock import Lock
 
 
@@ -51,3 +51,20 @@ def test_even_the_same_process_cannot_hold_it_twice(tmp_path: Path) -> None:
     first.release()
     second.acquire()
     second.release()
+
+
+@pytest.mark.parametrize("made_again", [False, True])
+def test_a_run_whose_folder_was_removed_writes_nothing_into_the_next_one(made_again: bool, tmp_path: Path) -> None:
+    lock = Lock(tmp_path / "run.lock")
+    lock.acquire()
+    lock.confirm()
+    (tmp_path / "run.lock").unlink()
+    other = Lock(tmp_path / "run.lock")
+    if made_again:
+        other.acquire()
+        other.confirm()
+    with pytest.raises(DiskError, match="removed or replaced") as told:
+        lock.confirm()
+    assert told.value.exit_code == 74 and told.value.where == str(tmp_path)
+    lock.release()
+    other.release()

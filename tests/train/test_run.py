@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import stat
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 import yaml
 from toy_learner import Adam, Toy, learn, options
 
-from tutelage.errors import CannotCreateError, DeniedError, DivergedError, TutelageError, UsageError
+from tutelage.errors import CannotCreateError, DeniedError, DiskError, DivergedError, TutelageError, UsageError
 from tutelage.train.run import Run
 
 
@@ -48,6 +49,18 @@ def test_the_same_command_on_a_done_run_has_nothing_to_do(tmp_path: Path) -> Non
     assert toy.calls == 0
     assert before.keys() == {path for path in (tmp_path / "run").rglob("*") if path.is_file()}
     assert (tmp_path / "run/model/w.safetensors").read_bytes() == before[tmp_path / "run/model/w.safetensors"]
+
+
+def test_a_folder_that_is_removed_meanwhile_gets_no_checkpoint_of_the_old_run(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with Run(folder, **options(3)) as run:
+        toy = Toy()
+        run.resume(toy, Adam(toy))
+        shutil.rmtree(folder)
+        (folder / "checkpoints").mkdir(parents=True)
+        with pytest.raises(DiskError, match="removed or replaced"):
+            run.save(toy, Adam(toy))
+    assert not [*folder.glob("checkpoints/*")], "the next run on this folder would take it for its own"
 
 
 def test_another_configuration_is_refused_by_naming_the_keys(tmp_path: Path) -> None:

@@ -95,9 +95,10 @@ def test_every_kind_is_exported_and_counted(rate: Run, world: Path, simulated: d
     told = rate("export", "--db", "r.db", "--out", "pairs.jsonl", "--test-fraction", "0.25")
     assert told["train_rows"] + told["test_rows"] == told["preferences"] > 100
     assert told["ties_rows"] + told["test_ties_rows"] == told["ties"] + told["both_bad"] > 0
+    told |= {"train_out": told["out"], "train_ties_out": told["ties_out"]}
     learned, tested = (
-        {str(row["prompt"]) for name in (f"{part}.jsonl", f"{part}.ties.jsonl") for row in _read(world / name)}
-        for part in ("pairs", "pairs.test")
+        {str(row["prompt"]) for name in (f"{part}_out", f"{part}_ties_out") for row in _read(world / told[name])}
+        for part in ("train", "test")
     )
     assert not learned & tested, "ties are held out with the other pairs of their prompts"
     rows = _read(world / "pairs.jsonl")

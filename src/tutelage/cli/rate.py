@@ -263,9 +263,15 @@ def export(resolved: Resolved[Export], ui: UI) -> int:
         raise DataError(f"project '{config.project}' holds nothing to export as {config.kind}: {dict(made.counts)}")
     train, test = split_by_prompt(made.rows, config.test_fraction)
     counts: dict[str, Any] = {**made.counts, "train_rows": write(config.out, train), "out": config.out}
-    for name, rows in (("test", test), ("ties", made.ties)):
+    ties, test_ties = split_by_prompt(made.ties, config.test_fraction)
+    held_out = config.test_out or _beside(config.out, "test")
+    parts = {
+        "test": (held_out, test),
+        "ties": (_beside(config.out, "ties"), ties),
+        "test_ties": (_beside(held_out, "ties"), test_ties),
+    }
+    for name, (path, rows) in parts.items():
         if rows:
-            path = (name == "test" and config.test_out) or _beside(config.out, name)
             counts |= {f"{name}_rows": write(path, rows), f"{name}_out": str(path)}
     for name, value in counts.items():
         ui.say(f"{name.replace('_', ' ')}: {value}")

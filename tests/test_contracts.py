@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from tutelage import registry
+from tutelage._http import Service
 from tutelage.algorithms import Algorithm
 from tutelage.batches import Loss, Scores, TokenBatch
 from tutelage.build import Given, Toolbox
@@ -27,15 +28,19 @@ from tutelage.cli import _verbs
 from tutelage.config import describe, resolve
 from tutelage.data.template import Renderer
 from tutelage.errors import DivergedError
+from tutelage.judge import Judge
 from tutelage.labelers._base import Labeler
 from tutelage.models.load import load_policy, load_scorer
 from tutelage.models.policy import Policy, Scorer
-from tutelage.rewards import RewardSource
+from tutelage.rewards import RewardSource, classical
 from tutelage.rewards.function import Function
+from tutelage.rewards.judged import Judged
+from tutelage.rewards.mixture import Term
+from tutelage.rewards.remote import Remote
 from tutelage.sampling import Sampler, Sampling
 from tutelage.train import checkpoint
 from tutelage.train.optim import Optimizer
-from tutelage.types import Prompt, Sample
+from tutelage.types import Prompt, Rated, Rating, Sample
 
 FOLDERS = {
     "algorithms": Algorithm,
@@ -350,7 +355,39 @@ def reward_example(name: str, model: Path) -> tuple[RewardSource, list[Sample]]:
         return kind(scorer, Renderer(scorer.tokenizer)), SAMPLES
     if name == "taste":
         return kind(lambda meta, text: {"overall": min(1.0, len(text) / 20), "short": 1.0}), SAMPLES
+    if name in ("clipped", "mixture", "normalised"):
+        inner = Function(novelty)
+        if name == "clipped":
+            return kind(inner, 0.1, 0.5), SAMPLES
+        if name == "mixture":
+            return kind([Term("a", 0.7, inner), Term("b", -2.0, Function(novelty))]), SAMPLES
+        reward: RewardSource = kind(inner)
+        reward.score(SAMPLES)
+        reward.settle()
+        return reward, SAMPLES
+    if name == "human":
+        return kind(lambda said: [[Rating(rater, "x", len(one.text) % 6) for rater in "ab"] for one in said]), SAMPLES
+    if name == "classical":
+        rows = [Rated(f"p{n}", "word " * n, (Rating("r", "x", n % 5),)) for n in range(8)]
+        return kind(classical.fit("ridge", rows)), SAMPLES
+    if name in ("judged", "remote"):
+        return _asks_nobody(name), SAMPLES
     pytest.fail(f"say in reward_example with what rewards/{name}.py is made")
+
+
+def _asks_nobody(name: str) -> RewardSource:
+    """A scorer and a judge whose server is a function; real servers stand in tests/rewards."""
+    service = Service("http://localhost:1")
+
+    def scores(body: dict[str, Any]) -> dict[str, Any]:
+        return {"scores": [len(row["completion"]) / 7 for row in body["samples"]]}
+
+    def verdict(body: dict[str, Any]) -> dict[str, Any]:
+        number = 1 + len(body["messages"][1]["content"]) % 10
+        return {"choices": [{"message": {"content": f"SCORE: {number}"}}]}
+
+    object.__setattr__(service, "post", scores if name == "remote" else verdict)
+    return Remote(service, batch=2) if name == "remote" else Judged(Judge(service, "stub"))
 
 
 @pytest.mark.parametrize("name", registry.names("rewards"))

@@ -150,22 +150,30 @@ class Reader:
 
 
 def embedder(path: str, rows_at_once: int = 64) -> Embed:
-    """The mean hidden state over an answer's tokens (its stop token too), as the model in `path` reads it."""
+    """The mean hidden state over an answer's tokens (its stop token too), as the model in `path` reads it.
+
+    Of a text that is longer than the model can read, the end is read.
+    """
     import torch
 
     from tutelage.data.pack import pack
-    from tutelage.data.template import Renderer
+    from tutelage.data.template import Encoded, Renderer
     from tutelage.models.load import load_policy
 
     policy = load_policy(path)
-    renderer = Renderer(policy.tokenizer)
+    renderer, limit = Renderer(policy.tokenizer), policy.max_positions or 2**31
+
+    def read(prompt: str, answer: str) -> Encoded:
+        whole = renderer.answer(prompt, answer, may_be_empty=True)
+        if len(whole) <= limit:
+            return whole
+        return Encoded(whole.tokens[-limit:], [False, *whole.mask[1 - limit :]])
 
     @torch.no_grad()
     def embed(said: Sequence[Said]) -> Array:
         found: list[Any] = []
         for start in range(0, len(said), rows_at_once):
-            some = [renderer.answer(*one, may_be_empty=True) for one in said[start : start + rows_at_once]]
-            batch = pack(some)
+            batch = pack([read(*one) for one in said[start : start + rows_at_once]])
             with policy.autocast():
                 hidden = policy.hidden(batch).float().cpu()
             mask, rows = batch.mask.cpu(), batch.rows

@@ -173,6 +173,7 @@ class Online(Algorithm[C, X]):
     @torch.no_grad()
     def collect(self, step: int) -> X:
         answers = self._answers = self.answer(self.parts.prompts.batch(step), step)
+        self.parts.reward.settle()  # once a step, whatever else is asked of it
         self._note(answers)
         experience = self.credit(answers)
         self.kl.update(float(answers.kl.mean()), len(answers))
@@ -187,7 +188,6 @@ class Online(Algorithm[C, X]):
         config, parts = self.config, self.parts
         rollouts = parts.sampler.sample(parts.policy, prompts, config.answers, derive(config.seed, step, role))
         scores = parts.reward.score(rollouts.samples)
-        parts.reward.settle()
         now = parts.policy.logprobs(rollouts.batch, config.temperature)
         reference = self.reference.logprobs(rollouts.batch, config.temperature).logprobs
         score = self._shaped(scores.value.to(now.logprobs.device), rollouts)

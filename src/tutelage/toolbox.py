@@ -162,8 +162,12 @@ class Toolbox:
     def cost(self) -> RewardSource:
         if self.given.cost is not None:
             return self.given.cost
+        from tutelage.rewards._lack import PREFIX, Lack
+
         if not self.config.cost:
             raise UsageError("nothing says what harm costs", fix="--cost FOLDER, or any name that --reward takes")
+        if self.config.cost.startswith(PREFIX):
+            return Lack.named(self.config.cost, self._reward)
         return self._reward(self.config.cost)
 
     @cached_property

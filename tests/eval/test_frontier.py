@@ -74,7 +74,7 @@ def test_a_score_that_only_rises_has_no_peak_and_two_distances_are_needed() -> N
 
 
 def test_best_of_n_on_answers_that_are_written_out_follows_its_form() -> None:
-    """Exact laws q_n = F^n − F_^n of 400 answers; the proxy errs by a heavy tail, gold turns over where the fit says."""
+    """Exact laws q_n = F^n − F_^n of 400 answers; a proxy with a heavy tail: gold turns where the fit says."""
     count = 400
     gold = [math.sin(7.0 * index) for index in range(count)]
     error = [(2.0 if index % 50 == 0 else 0.0) + 0.5 * math.cos(3.0 * index) for index in range(count)]

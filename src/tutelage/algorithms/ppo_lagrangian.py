@@ -26,7 +26,8 @@ class PPOLagrangianConfig(PPOConfig):
     """How constrained proximal policy optimisation learns."""
 
     cost: str = ""
-    """what harm costs: a cost-model folder, `package.module:function`, or any other name that --reward takes"""
+    """what harm costs: a cost-model folder, any other name that --reward takes, or `lack:` before one of a score
+    between 0 and 1 (`lack:people:DB#safe`, `lack:taste:NAME#ASPECT`): 1 less that score"""
     cost_limit: float = 0.0
     """what the mean cost may be at most, in units of the cost; changes the optimum"""
     unsafe_above: float = 0.0
@@ -94,6 +95,7 @@ class PPOLagrangian(ActorCritic[PPOLagrangianConfig], Reuse[PPOLagrangianConfig,
         reward = super().credit(answers)
         values = self.parts.cost_critic.values(answers.batch)
         cost = self.parts.cost.score(answers.rollouts.samples).value.to(values)
+        self.parts.cost.settle()
         advantages, returns = gae(at_last(cost, mask), values, mask, config.gamma, config.lam)
         self.price.update(float(cost.mean()))
         mixed = constrained_advantages(reward.advantages, advantages, self.price.value)

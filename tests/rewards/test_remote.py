@@ -48,7 +48,9 @@ def test_messages_meta_and_the_key_are_sent_only_where_they_belong() -> None:
         remote(server.url).score(asked)
         assert remote(server.url).score([]).value.shape == (0,)
     row, plain = (body["samples"][0] for body in server.bodies)
-    assert row["prompt"] == [{"role": "user", "content": "你好"}] and row["meta"] == {"wanted": 0} and "meta" not in plain
+    assert (
+        row["prompt"] == [{"role": "user", "content": "你好"}] and row["meta"] == {"wanted": 0} and "meta" not in plain
+    )
     assert server.headers[0]["Authorization"] == "Bearer secret" and "Authorization" not in server.headers[1]
     assert "secret" not in repr(Service(server.url, key="secret"))
 

@@ -51,11 +51,11 @@ class OnlineDPO(Online[OnlineDPOConfig, ScoredPairs]):
         first, second, better = self._compared(answers)
         texts = [sample.text for sample in answers.rollouts.samples]
         same = torch.tensor([texts[one] == texts[two] for one, two in zip(first, second, strict=True)])
-        tied = same | ((better == 0.5) if self.config.labels != "soft" else torch.zeros_like(same))
-        self._metrics["pairs/tied"] = float(tied.float().mean())
-        left = (~tied).nonzero()[:, 0].tolist() or [0]  # one that counts for nothing stands for none: see `minibatches`
-        sure = torch.where(tied, 0.0, 2 * better - 1)[left]
-        self._metrics["pairs/learned"] = float((~tied).sum())
+        tied = same | (better == 0.5)
+        dropped = same if self.config.labels == "soft" else tied
+        left = (~dropped).nonzero()[:, 0].tolist() or [0]  # where none is left, one stands in: see `minibatches`
+        sure = torch.where(dropped, 0.0, 2 * better - 1)[left]
+        self._metrics |= {"pairs/tied": float(tied.float().mean()), "pairs/learned": float((~dropped).sum())}
         chosen = [first[row] if sure[place] >= 0 else second[row] for place, row in enumerate(left)]
         rejected = [second[row] if sure[place] >= 0 else first[row] for place, row in enumerate(left)]
         summed = answers.reference.sum(1)

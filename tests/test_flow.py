@@ -202,3 +202,10 @@ def test_a_loop_ends_when_its_time_is_spent(tmp_path: Path) -> None:
 def test_a_loop_without_rounds_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="rounds = 0"):
         config(tmp_path, rounds=0)
+
+
+def test_the_best_round_is_chosen_by_other_prompts_than_those_that_are_reported() -> None:
+    lucky = {"score": 0.7, "chosen_by": 0.6, "reported": 0.8}
+    steady = {"score": 0.65, "chosen_by": 0.66, "reported": 0.64}
+    assert best([lucky, steady]) is steady
+    assert best([{"score": None}, {"score": 0.2}]) == {"score": 0.2}

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tutelage.errors import DataError, UsageError
+from tutelage.eval.halves import halves
 
 Execute = Callable[[Sequence[str]], int]
 """Runs one command line (without the leading `tutelage`) and answers with its exit code."""
@@ -273,7 +274,9 @@ def loop(config: LoopConfig, execute: Execute, say: Callable[[str], None]) -> di
         if stop:
             reason = stop
             break
-    result = {"rounds": rounds, "reason": reason, "best": best(rounds)["model"], "seconds": flow.seconds}
+    chosen = best(rounds)
+    result = {"rounds": rounds, "reason": reason, "best": chosen["model"], "best_score": chosen.get("reported")}
+    result["seconds"] = flow.seconds
     write_json(config.out / "loop.json", result)
     return result
 
@@ -299,8 +302,12 @@ def stop_reason(config: LoopConfig, rounds: Sequence[Mapping[str, Any]], seconds
 
 
 def best(rounds: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """The round with the highest score on prompts that nothing learned from."""
-    return max(rounds, key=lambda one: (one["score"] is not None, one["score"] or 0.0))
+    """The round with the highest score on half of the test prompts; `reported` is its score on the other half.
+
+    Where rounds were not measured prompt by prompt, the whole score decides.
+    """
+    scores = [one["score"] if one.get("chosen_by") is None else one["chosen_by"] for one in rounds]
+    return rounds[max(range(len(rounds)), key=lambda index: (scores[index] is not None, scores[index] or 0.0))]
 
 
 def _plan(config: LoopConfig, number: int, folder: Path) -> RoundPlan:
@@ -345,6 +352,7 @@ def _outcome(folder: Path, number: int, start: str, plan: RoundPlan) -> dict[str
         "model": model,
         "score": score,
         "score_high": None if score is None else score + gain,
+        **halves(folder / "eval" / "answers.jsonl"),
         "win_rate": found.get("win_rate"),
         "kl": found.get("kl"),
         "steps": done.get("steps", 0),

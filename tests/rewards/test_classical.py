@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from rewards import news_ratings as world
 from scipy.optimize import minimize
 
+from rewards import news_ratings as world
 from tutelage.errors import DataError, UsageError
 from tutelage.rewards import classical
 from tutelage.rewards._examples import Examples, examples

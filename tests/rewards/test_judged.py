@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from rewards.local_server import Served, serving
 
+from rewards.local_server import Served, serving
 from tutelage.errors import ServiceError, UsageError
 from tutelage.judge import Judge, key_for, rubric_of
 from tutelage.rewards.judged import Judged

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from rewards.local_server import serving
 
+from rewards.local_server import serving
 from tutelage._http import Service
 from tutelage.errors import ServiceError, UsageError
 from tutelage.rewards.remote import Remote

@@ -43,7 +43,7 @@ ROWS: dict[str, list[dict[str, Any]]] = {
     "bradley-terry": [PAIR | {"prompt": f"S {n}.", "weight": 0.5 + n % 2, "tie": n % 3 == 0} for n in range(9)],
     "plackett-luce": [ranking(n, [(1, 2, 3), (1, 1, 2), (2, 1), (1, 2, 2, 3)][n % 4]) for n in range(9)],
     "pointwise": [rated(n, {"a": (n % 6, 3), "b": (5 - n % 6,)}) for n in range(9)],
-    "ordinal": [rated(n, {"a": (n % 6, 3), "b": (5 - n % 6,)}) for n in range(9)],
+    "ordinal": [rated(n, {"a": (n % 6, 3)}) for n in range(9)],
 }
 
 

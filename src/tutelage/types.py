@@ -59,6 +59,11 @@ class Sample:
     seed: int = 0
 
 
+def same_words(one: str, two: str) -> bool:
+    """Whether two texts read the same to people: they differ at most in white space at their ends."""
+    return one.strip() == two.strip()
+
+
 @dataclass(frozen=True)
 class TextRow:
     """One document of a pretraining corpus."""

@@ -139,7 +139,7 @@ def test_an_aspect_without_taste_is_named() -> None:
 
 def test_questions_have_stable_ids_and_leave_out_what_cannot_be_compared() -> None:
     prompt = Prompt("p", "?", {})
-    said = [Sample(f"a{index}", prompt, text) for index, text in enumerate(["one", "one", "", "two", "three"])]
+    said = [Sample(f"a{index}", prompt, text) for index, text in enumerate(["one", " one\n", "", "two", "three"])]
     made = questions(said, "d", Pairing(pairs=0, aspects=("fluent",)))
     kinds = [question.kind for question in made.comparisons]
     assert (kinds.count("pair"), kinds.count("ranking"), kinds.count("scores")) == (3, 1, 3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,15 @@ def test_a_ranking_gives_every_pair_and_together_weighs_half_its_answers(make_qu
     assert choices[("0", "3")] == (0, False)
     assert choices[("2", "3")] == (-1, False)
     assert {vote.group for vote in votes} == {"ranking-0"}
+
+
+def test_answers_that_read_the_same_give_no_vote(make_questions: Ask) -> None:
+    question = make_questions(1, kind="ranking", answers=3)[0]
+    said = tuple(
+        replace(sample, text=text) for sample, text in zip(question.candidates, ("a", " a\n", "b"), strict=True)
+    )
+    votes = pair_votes([replace(question, candidates=said)], [Judgement("j", question.id, "r", ranks=(1, 2, 3))])
+    assert [(vote.first.text, vote.second.text) for vote in votes] == [("a", "b"), (" a\n", "b")]
 
 
 def test_scores_are_compared_within_one_rater_only(make_questions: Ask) -> None:

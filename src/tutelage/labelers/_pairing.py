@@ -50,18 +50,20 @@ class Questions:
 def questions(samples: Iterable[Sample], project: str, pairing: Pairing) -> Questions:
     """Questions with ids that depend on project, kind and content only, so that asking again asks nothing new.
 
-    Empty answers and repeated answers to one prompt are not asked about (they are counted in `notes`).
+    Empty answers and repeated answers to one prompt (white space at the ends apart: nobody sees it) are not asked
+    about; they are counted in `notes`.
     """
     answers: dict[str, dict[str, Sample]] = {}
     notes = {"empty answers": 0, "repeated answers": 0, "prompts with fewer than two different answers": 0}
     for sample in samples:
         told = answers.setdefault(sample.prompt.id, {})
-        if not sample.text.strip():
+        words = sample.text.strip()
+        if not words:
             notes["empty answers"] += 1
-        elif sample.text in told:
+        elif words in told:
             notes["repeated answers"] += 1
         else:
-            told[sample.text] = sample
+            told[words] = sample
     comparisons: list[Comparison] = []
     for told in answers.values():
         notes["prompts with fewer than two different answers"] += len(told) < 2

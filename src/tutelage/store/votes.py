@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
-from tutelage.types import Comparison, Judgement, QuestionKind, Sample
+from tutelage.types import Comparison, Judgement, QuestionKind, Sample, same_words
 
 
 class Vote(NamedTuple):
@@ -36,7 +36,8 @@ def pair_votes(comparisons: Iterable[Comparison], judgements: Iterable[Judgement
     """All votes that `judgements` contain, in their order.
 
     A ranking gives a vote for each of its pairs. Scores are compared within one rater and one prompt, by the mean over
-    aspects on a scale of 0 to 5, so that severity drops out; a difference below `gap` is a tie.
+    aspects on a scale of 0 to 5, so that severity drops out; a difference below `gap` is a tie. Answers that read the
+    same give no vote: nobody can prefer one.
     """
     asked = {comparison.id: comparison for comparison in comparisons}
     found: list[Vote] = []
@@ -90,6 +91,8 @@ def _from_ranks(comparison: Comparison, judgement: Judgement) -> list[Vote]:
     share = 1 / (len(comparison.candidates) - 1)
     votes: list[Vote] = []
     for one, two in combinations(range(len(comparison.candidates)), 2):
+        if same_words(comparison.candidates[one].text, comparison.candidates[two].text):
+            continue
         difference = judgement.ranks[two] - judgement.ranks[one]
         votes.append(
             Vote(
@@ -118,7 +121,7 @@ def _from_scores(prompt: str, given: Sequence[tuple[Comparison, Judgement]], gap
     for (one, judgement), (two, _) in combinations(ordered, 2):
         difference = totals[one.id] - totals[two.id]
         first, second = one.candidates[0], two.candidates[0]
-        if first.text == second.text:
+        if same_words(first.text, second.text):
             continue
         votes.append(
             Vote(

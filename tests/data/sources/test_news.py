@@ -130,12 +130,16 @@ def test_length_alone_does_not_tell_which_of_two_demonstrations_is_better(lang: 
 
 
 def test_a_summary_worked_by_hand() -> None:
-    story = Story("en", "Anna Barton", "opened the new park", "Oakdale", "Friday", 240, LANGUAGES["en"].quantities[0])
-    meta = {"lang": "en", "facts": story.facts(), "article": "Anna Barton opened the new park in Oakdale on Friday."}
-    whole = "Anna Barton opened the new park in Oakdale on Friday; 240 guests came."
+    story = Story(
+        "en", "Anna Barton", "opened the new park", "Port Alder", "Friday", 240, LANGUAGES["en"].quantities[0]
+    )
+    meta = {"lang": "en", "facts": story.facts(), "article": "Anna Barton opened the new park in Port Alder on Friday."}
+    whole = "Anna Barton opened the new park in Port Alder on Friday; 240 guests came."
     assert news.taste(meta, whole) == dict.fromkeys(ASPECTS, 1.0)
     assert news.taste(meta, whole.replace("Friday", "Monday"))["faithful"] == pytest.approx(4 / 5 - 0.2)
     assert news.taste(meta, whole.replace("240", "250"))["faithful"] == pytest.approx(4 / 5 - 0.2)
+    assert news.taste(meta, whole.replace("Alder", "Briar"))["faithful"] == pytest.approx(4 / 5 - 0.2)
+    assert news.taste(meta, whole.replace("Port", "Lake"))["faithful"] == pytest.approx(4 / 5 - 0.2)
     assert news.taste(meta, whole.replace("Anna", "Ben"))["faithful"] == pytest.approx(4 / 5 - 0.2)
     assert news.taste(meta, whole.replace(" on Friday", ""))["faithful"] == pytest.approx(4 / 5)
     assert news.taste(meta, whole.replace("came", "cmae"))["fluent"] == pytest.approx(0.75)

@@ -21,13 +21,16 @@ _LAST = (
     + ["Stanton", "Thorne", "Redman", "Hartley", "Cooper", "Fisher", "Turner", "Walker", "Mason", "Carter"]
     + ["Foster", "Hunter", "Porter", "Webster", "Dalton", "Fulton", "Preston", "Norris"]
 )
-_PLACES = ["Green", "River", "Stone", "Oak", "North", "Lake", "Clear", "Rock", "Silver", "Maple", "Spring", "Sand"] + [
-    "Fair",
-    "Mill",
-    "Snow",
-    "High",
+# two words each: joined ones ("Riverside") become tokens of their own, and a new combination cannot be copied
+_KINDS = ["Port", "Lake", "Mount", "Fort", "Castle", "Glen", "Saint", "North", "South", "East"]
+_PLACES = ["Alder", "Briar", "Cedar", "Dover", "Elgin", "Garnet", "Hazel", "Ivory", "Juniper", "Marlow"] + [
+    "Orchard",
+    "Pepper",
+    "Quincy",
+    "Rowan",
+    "Sutton",
+    "Tamar",
 ]
-_SITES = ["ville", "port", "bridge", "dale", "haven", "mouth", "side", "burg", "brook", "view"]
 _ACTIONS = ["opened the new", "rebuilt the old", "closed the old", "visited the", "bought the", "designed the new"] + [
     "inspected the",
     "painted the old",
@@ -52,7 +55,7 @@ _OBJECTS = ["library", "museum", "school", "hospital", "park", "bridge", "statio
 ENGLISH = Language(
     code="en",
     people=Combined((tuple(_FIRST), tuple(_LAST)), joint=" "),
-    cities=Combined((tuple(_PLACES), tuple(_SITES))),
+    cities=Combined((tuple(_KINDS), tuple(_PLACES)), joint=" "),
     events=Combined((tuple(_ACTIONS), tuple(_OBJECTS)), joint=" "),
     days=("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"),
     quantities=(
@@ -111,10 +114,10 @@ ENGLISH = Language(
     on_day=" on {when}",
     day_first="On {when}, ",
     amount_tails=("; {amount}", ", and {amount}"),
-    headlines=("{who} {what} in {where}", "{where}: {who} {what}"),
-    bulletins=("Morning news: {headlines}.", "News at noon: {headlines}.", "Evening news: {headlines}."),
+    headlines=("{who} {what} in {where}", "In {where}, {who} {what}"),
+    bulletins=("Morning news:\n{headlines}.", "News at noon:\n{headlines}.", "Evening news:\n{headlines}."),
     comma="; ",
-    recaps=("In short: {summary}", "In one sentence: {summary}", "To sum up: {summary}"),
+    recaps=("In short:\n{summary}", "In one sentence:\n{summary}", "To sum up:\n{summary}"),
     tails=(
         "It was a day that people will remember for a long, long time.",
         "As so often in life, time will tell what comes of it all.",

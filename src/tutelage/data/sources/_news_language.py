@@ -17,7 +17,7 @@ class Combined:
     """Words made of pieces; those kept for the test are new combinations of pieces that training has seen.
 
     Example:
-        >>> cities = Combined((("Green", "Stone"), ("port", "dale")))
+        >>> cities = Combined((("Port", "Lake"), ("Alder", "Marlow")), joint=" ")
     """
 
     pieces: tuple[tuple[str, ...], ...]

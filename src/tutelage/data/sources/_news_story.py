@@ -20,7 +20,7 @@ class Story:
     """What happened.
 
     Example:
-        >>> Story("en", "Anna Barton", "opened the new park", "Oakdale", "Friday", 240, ENGLISH.quantities[0]).facts()
+        >>> Story("en", "Anna Barton", "opened the new park", "Port Alder", "Friday", 45, ENGLISH.quantities[0])
     """
 
     lang: str

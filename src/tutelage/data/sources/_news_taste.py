@@ -176,6 +176,7 @@ def _phrases(lang: str) -> tuple[str, ...]:
         language.on_day,
         language.day_first,
         *language.amount_tails,
+        *(kind for kinds in language.cities.pieces[:-1] for kind in kinds if language.code == "en"),
     ]
     return tuple(re.sub(r"\{\w+\}", " ", pattern) for pattern in patterns)
 

@@ -91,9 +91,9 @@ CHINESE = Language(
     day_first="{when}，",
     amount_tails=("，{amount}",),
     headlines=("{who}在{where}{what}", "{where}：{who}{what}"),
-    bulletins=("早间新闻：{headlines}。", "午间新闻：{headlines}。", "晚间新闻：{headlines}。"),
+    bulletins=("早间新闻：\n{headlines}。", "午间新闻：\n{headlines}。", "晚间新闻：\n{headlines}。"),
     comma="；",
-    recaps=("简单来说：{summary}", "一句话概括：{summary}", "总的来说：{summary}"),
+    recaps=("简单来说：\n{summary}", "一句话概括：\n{summary}", "总的来说：\n{summary}"),
     tails=(
         "这一天会被大家记住很久很久，谁也不会忘记。",
         "生活总是这样，结果到底如何，以后自然会知道。",

@@ -79,7 +79,7 @@ def _document(lang: str, rng: Random) -> str:
     if rng.random() < 0.4:
         lines.insert(0, headline(story, rng))
     after = [rng.choice(story.language.recaps).format(summary=summary(story, rng))]
-    after += [story.language.space.join(question(story, rng)) for _ in range(rng.choice((0, 1, 2)))]
+    after += ["\n".join(question(story, rng)) for _ in range(rng.choice((0, 1, 2)))]
     return "\n".join([*lines, *rng.sample(after, len(after))])
 
 

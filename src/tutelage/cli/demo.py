@@ -85,16 +85,19 @@ def commands(config: Config) -> list[Command]:
 
 
 PRETRAIN: dict[str, Any] = {
-    "epochs": 1.2,
+    "steps": 600,
     "batch_size": 16,
     "join": False,
     "max_length": 192,
     "vocab_size": 1300,
-    "key_value_heads": 4,
-    "learning_rate": 3e-3,
+    "hidden_size": 192,
+    "layers": 2,
+    "heads": 6,
+    "key_value_heads": 6,
+    "learning_rate": 5e-3,
     "adam_beta2": 0.98,
 }
-SFT: dict[str, Any] = {"epochs": 2, "batch_size": 16, "max_length": 256, "learning_rate": 1e-3}
+SFT: dict[str, Any] = {"epochs": 2, "batch_size": 16, "max_length": 256, "learning_rate": 2e-3}
 SAMPLE: dict[str, Any] = {"n": 3, "max_new_tokens": 48}
 RATE: dict[str, Any] = {"overlap": 3, "pairs": 1, "ranking_size": 3, "scored": 1}
 REWARD: dict[str, Any] = {"epochs": 2, "batch_size": 32, "max_length": 256, "learning_rate": 5e-4}

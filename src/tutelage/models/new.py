@@ -46,10 +46,11 @@ def new_tokenizer(texts: Iterable[str], vocab_size: int) -> Any:
     from transformers import PreTrainedTokenizerFast
 
     core = Tokenizer(models.BPE())
-    # Every Chinese character stands alone: joined ones would glue the end of a name to whatever follows it.
+    # Every Chinese character stands alone: joined ones would glue the end of a name to whatever follows it. So does
+    # every number, apart from the space before it: one token for it in all languages is copied sooner than two.
     core.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex("[\u3400-\u4dbf\u4e00-\u9fff]"), "isolated"),
+            pre_tokenizers.Split(Regex("[\u3400-\u4dbf\u4e00-\u9fff]|[0-9]+"), "isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False),
         ]
     )

@@ -1,0 +1,201 @@
+"""Reward against KL for DPO, online DPO, PPO, RLOO and best-of-n, four settings each, on one small task.
+
+    .venv/bin/python benchmarks/frontier.py --out runs/frontier            # at most 30 minutes of one core
+    .venv/bin/python benchmarks/frontier.py --out runs/smoke --smoke       # 2 minutes: is everything in order?
+
+The task is the demo's: summaries of made-up news. The proxy is a reward model learned from few ratings, gold the
+hidden taste; both are measured on held-out prompts, the KL on the same answers. All before the tables is `tutelage`'s
+commands (`--commands` prints them); what is done is not done again. Writes frontier.json, frontier.md, gold.svg and
+reward.svg into --out, and, with --docs, into that folder too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tutelage.cli.main import main as tutelage
+from tutelage.eval.frontier import Fit, RunPoint, as_json, best_of_points, fit, run_points, table
+from tutelage.eval.frontier_chart import chart
+from tutelage.flow import Command, Flow, flags
+
+ANSWER = {"max_new_tokens": 40}
+ONLINE = ANSWER | {"max_length": 256, "learning_rate": 2e-4, "missing_stop_penalty": 1.0, "score_clip": 10.0}
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much of everything."""
+
+    steps: int = 30
+    answers: int = 64
+    """per step, for every online method"""
+    corpus: int = 5000
+    rated: int = 240
+    """prompts that are rated: few, so that the proxy errs"""
+    test: int = 96
+    n: int = 32
+    """answers per test prompt for best-of-n"""
+
+
+SMOKE = Scale(steps=2, answers=16, corpus=400, rated=24, test=8, n=4)
+BETAS = (0.01, 0.05, 0.15, 0.5)
+SIZES = (2, 4, 8, 16)
+
+
+def methods(scale: Scale) -> dict[str, list[dict[str, Any]]]:
+    """Settings of each training command; the same number of answers per step for all that sample."""
+    group = {"batch_size": scale.answers // 4, "answers": 4}
+    ppo = {"batch_size": scale.answers, "updates": 2, "minibatches": 2, "critic_learning_rate": 5e-4, "value_clip": 0}
+    pairs = {"batch_size": scale.answers // 2, "answers": 2}
+    return {
+        "ppo": [ONLINE | ppo | {"kl": beta} for beta in BETAS],
+        "rloo": [ONLINE | group | {"kl": beta} for beta in BETAS],
+        "online-dpo": [ONLINE | pairs | {"beta": beta} for beta in BETAS],
+        "dpo": [
+            {"epochs": 2, "batch_size": 32, "max_length": 256, "learning_rate": 2e-4, "beta": beta} for beta in BETAS
+        ],
+    }
+
+
+def prepared(out: Path, scale: Scale, seed: int) -> list[Command]:
+    """The common start: a policy, ratings, a reward model, and many answers to the test prompts."""
+    data, start = out / "data", str(out / "sft/model")
+    one = {"seed": seed}
+
+    def command(title: str, *words: str, **settings: Any) -> Command:
+        return Command(title, (*words, *flags(settings | one)))
+
+    def exported() -> Command:
+        held_out = {"test_fraction": 0.2, "test_out": out / "pairs.test.jsonl"}
+        words = ("rate", "export", *flags({"db": out / "ratings.db", "out": out / "pairs.jsonl"} | held_out))
+        return Command("turn judgements into pairs", words)
+
+    return [
+        command("make a world of news", "data", "make", "news", out=data),
+        command("pretrain", "pretrain", data=data / "corpus.jsonl", out=out / "pretrain", steps=scale.corpus // 16,
+                batch_size=16, join=False, max_length=192, vocab_size=1300, key_value_heads=4, learning_rate=3e-3),
+        command("fine-tune", "sft", model=out / "pretrain/model", data=data / "sft.jsonl", out=out / "sft",
+                steps=max(4, scale.steps * 5), batch_size=16, max_length=256, learning_rate=1e-3),
+        command("answer", "sample", model=start, data=out / "rated.jsonl", out=out / "answers.jsonl", n=3, **ANSWER),
+        command("rate", "rate", "simulate", db=out / "ratings.db", samples=out / "answers.jsonl", taste="news",
+                raters="default", overlap=2, pairs=1, ranking_size=3),
+        exported(),
+        command("reward model", "reward", model=start, data=out / "pairs.jsonl", eval_data=out / "pairs.test.jsonl",
+                out=out / "reward", epochs=2, batch_size=32, max_length=256, learning_rate=5e-4),
+        command("many answers", "sample", model=start, data=out / "test.jsonl", out=out / "many.jsonl", n=scale.n,
+                **ANSWER),
+    ]  # fmt: skip
+
+
+def compared(out: Path, scale: Scale, seed: int) -> list[Command]:
+    """Every method at every setting, each measured by `tutelage eval` into its own folder."""
+    start, reward = str(out / "sft/model"), str(out / "reward/model")
+    plan: list[Command] = []
+    for method, settings in methods(scale).items():
+        for number, one in enumerate(settings):
+            folder = out / f"{method}-{number}"
+            source: dict[str, Any] = {"data": out / "pairs.jsonl"}
+            if method != "dpo":
+                source = {"data": out / "data/prompts.train.jsonl", "reward": reward, "steps": scale.steps}
+            given = {"model": start, "out": folder} | source | one | {"seed": seed}
+            measured = {"model": folder / "model", "baseline": start, "data": out / "test.jsonl", "taste": "news"}
+            measured |= {"reward": reward, "out": folder / "eval", "n": 2, "seed": seed} | ANSWER
+            plan.append(Command(f"{method} {number + 1} of {len(settings)}", (method, *flags(given))))
+            plan.append(Command("measure it", ("eval", *flags(measured))))
+    return plan
+
+
+def cut(out: Path, scale: Scale) -> None:
+    """The prompts that are rated and those that are measured on."""
+    for name, source, count in (("rated", "rate", scale.rated), ("test", "test", scale.test)):
+        lines = (out / f"data/prompts.{source}.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+        (out / f"{name}.jsonl").write_text("".join(lines[:count]), encoding="utf-8")
+
+
+def best_of(out: Path, sizes: Sequence[int]) -> list[RunPoint]:
+    """Best-of-n of the start, from many answers to each test prompt: no training, exact laws."""
+    from tutelage.data import formats
+    from tutelage.data.taste import named_taste
+    from tutelage.eval._parts import Parts
+    from tutelage.eval.answers import Where, reward_scores
+
+    rows = [json.loads(line) for line in (out / "many.jsonl").read_text(encoding="utf-8").splitlines()]
+    prompts = {prompt.id: prompt for prompt in formats.load([out / "test.jsonl"], "prompt")}
+    texts = [(prompts[row["prompt_id"]].content, row["completion"]) for row in rows]
+    scores = reward_scores(str(out / "reward/model"), texts, Where("auto", "auto"), Parts(out / "many-parts"))
+    taste, proxy, gold = named_taste("news"), defaultdict[str, list[float]](list), defaultdict[str, list[float]](list)
+    for row, score in zip(rows, scores, strict=True):
+        prompt = prompts[row["prompt_id"]]
+        proxy[prompt.id].append(float(score))
+        gold[prompt.id].append(float(taste(prompt.meta, row["completion"])["overall"]))
+    return best_of_points(list(proxy.values()), list(gold.values()), sizes)
+
+
+def curves(points: Sequence[RunPoint], start: float) -> dict[str, Fit]:
+    """Gao's forms, where a method has two distances."""
+    found: dict[str, Fit] = {}
+    for method in sorted({one.method for one in points}):
+        mine = [(one.kl**0.5, one.gold - start) for one in points if one.method == method and one.gold is not None]
+        if len({d for d, _ in mine if d > 0}) >= 2:
+            form = "best-of-n" if method == "best-of-n" else "rl"
+            found[method] = fit([d for d, _ in mine], [gain for _, gain in mine], form)
+    return found
+
+
+def main() -> int:
+    """Run what is left to run, then write tables and pictures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("runs/frontier"), help="folder of the runs")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--smoke", action="store_true", help="tiny sizes: does everything run?")
+    parser.add_argument("--commands", action="store_true", help="print the commands and run nothing")
+    parser.add_argument("--docs", type=Path, help="folder that gets the table and the pictures too")
+    asked = parser.parse_args()
+    scale = SMOKE if asked.smoke else Scale()
+    first, rest = prepared(asked.out, scale, asked.seed), compared(asked.out, scale, asked.seed)
+    if asked.commands:
+        print(*first, *rest, sep="\n")
+        return 0
+    asked.out.mkdir(parents=True, exist_ok=True)
+    flow = Flow(asked.out, lambda words: tutelage([*words, "--quiet"]), print)
+    flow.run(first[:1])
+    cut(asked.out, scale)
+    flow.run([*first, *rest])
+    write(asked.out, [asked.out, *([asked.docs] if asked.docs else [])], scale, flow.seconds)
+    return 0
+
+
+def write(out: Path, folders: Sequence[Path], scale: Scale, seconds: float) -> None:
+    """frontier.json, frontier.md, gold.svg, reward.svg."""
+    runs = [out / f"{method}-{number}" for method, some in methods(scale).items() for number in range(len(some))]
+    sizes = [n for n in SIZES if n <= scale.n]
+    base, *sampled = best_of(out, [1, *sizes])
+    points = [*(replace(one, folder=Path(one.folder).name) for one in run_points(runs)), *sampled]
+    start = {"gold": base.gold or 0.0, "reward": base.reward or 0.0}
+    fits = curves(points, start["gold"])
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+        told = as_json(points, fits) | {"start": start, "seconds": seconds}
+        (folder / "frontier.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        (folder / "frontier.md").write_text(table(points) + "\n", encoding="utf-8")
+        for score in ("gold", "reward"):
+            drawn = chart(
+                points,
+                score=score,
+                title=f"{score} against distance",
+                start=start[score],
+                fits=fits if score == "gold" else {},
+            )
+            (folder / f"{score}.svg").write_text(drawn, encoding="utf-8")
+    print(table(points))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

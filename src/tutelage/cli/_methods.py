@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 FEW = 500
-"""judgements below which a classical reward model is named first; Gao et al. 2023 (2210.10760) saw large neural ones near
-chance below 2,000 comparisons"""
+"""judgements below which a classical reward model is named first; Gao et al. 2023 (2210.10760) saw large neural ones
+near chance below 2,000 comparisons"""
 
 
 @dataclass(frozen=True)

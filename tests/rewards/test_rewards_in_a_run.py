@@ -14,6 +14,8 @@ from tutelage import build
 from tutelage.algorithms import Algorithm
 from tutelage.config import resolve
 from tutelage.errors import UsageError
+from tutelage.eval._parts import Parts
+from tutelage.eval.answers import Where, pair_margins
 from tutelage.registry import find
 from tutelage.types import Prompt
 
@@ -64,6 +66,13 @@ def test_a_classical_reward_is_a_run_like_any_other(fitted: Path, capsys: pytest
     config = lineage["config"]
     again = run("reward", fitted, kind="ridge", data=config["data"], eval_data=config["eval_data"])
     assert "already complete" in "".join(capsys.readouterr()) and again == fitted
+
+
+def test_eval_measures_a_classical_reward_on_pairs(fitted: Path, tmp_path: Path) -> None:
+    pairs = world.true_pairs(80, seed=99)
+    (tmp_path / "parts").mkdir()
+    margins = pair_margins(str(fitted / "model"), pairs, Where(), Parts(tmp_path / "parts"))
+    assert sum(margin > 0 for margin in margins) / len(pairs) > 0.7
 
 
 def test_a_dry_run_reads_and_writes_nothing(ratings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

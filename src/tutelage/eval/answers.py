@@ -13,9 +13,10 @@ from tutelage.errors import UsageError
 from tutelage.eval._parts import Parts, mark, model_mark, text_json
 from tutelage.eval.likelihood import answer_logprobs
 from tutelage.models.load import load_policy, load_scorer
+from tutelage.rewards import classical
 from tutelage.sampling import Sampling
 from tutelage.sampling.local import Local
-from tutelage.types import Preference, Prompt, Sample, Text
+from tutelage.types import Preference, Prompt, Sample, Text, plain
 
 _AT_ONCE = 256
 """Answers in flight: fixed, so that rounding does not depend on the machine."""
@@ -163,6 +164,9 @@ def reward_scores(path: str, pairs: Sequence[tuple[Text, Text]], where: Where, p
     def make() -> list[float]:
         import torch
 
+        if (folder := classical.folder_of(path)) is not None:
+            said = [(plain(prompt), plain(answer)) for prompt, answer in pairs]
+            return [float(value) for value in classical.Classical.load(folder).of(said)]
         scorer = load_scorer(path, dtype=where.dtype, device=where.device, head="trained")
         renderer = Renderer(scorer.tokenizer)
         out: list[float] = []

@@ -125,3 +125,20 @@ def test_a_function_that_fails_is_named(tmp_path: Path, tiny_model: Path) -> Non
         tt.ppo(
             model=tiny_model, data=["x"], reward=broken, out=tmp_path / "run", steps=1, batch_size=1, **ANSWERS
         ).train()
+
+
+def test_a_cost_may_be_a_function_too(tiny_model: Path, tmp_path: Path) -> None:
+    run = tt.training(
+        "ppo-lagrangian",
+        model=tiny_model,
+        data=["Say hello.", "Say goodbye."],
+        reward=lambda prompt, completion: len(completion) / 10,
+        cost=lambda prompt, completion: float("e" in completion),
+        out=tmp_path / "run",
+        steps=1,
+        batch_size=2,
+        max_length=96,
+        max_new_tokens=4,
+    ).train()
+    (row,) = [line for line in run.metrics() if "cost/mean" in line]
+    assert 0 <= row["cost/mean"] <= 1 and run.model.is_dir()

@@ -42,6 +42,8 @@ class Training:
     """the function that was given as reward"""
     rows: str | None = None
     """rows that were given from Python, as JSON lines"""
+    cost: Callable[[str, str], float] | None = None
+    """the function that was given as cost"""
 
     @property
     def folder(self) -> Path:
@@ -62,7 +64,8 @@ class Training:
         from tutelage import build
         from tutelage.rewards.function import Function
 
-        given = build.Given(reward=Function(self.reward)) if self.reward is not None else None
+        reward, cost = (one and Function(one) for one in (self.reward, self.cost))
+        given = build.Given(reward=reward, cost=cost) if reward or cost else None
         with self._settings(dry_run) as resolved:
             build.train(self.command, resolved, dry_run=dry_run, given=given)
         return self
@@ -142,19 +145,19 @@ def __getattr__(name: str) -> Any:
 
 
 def training(command: str, *, data: Data, out: str | Path, **settings: Any) -> Training:
-    """Any training command by its name; `reward` may be a function, `model` and others may be paths."""
+    """Any training command by its name; `reward` and `cost` may be functions, `model` and others may be paths."""
     from tutelage.algorithms import Algorithm
 
     kind = registry.find("algorithms", command, Algorithm)
     rows = None if isinstance(data, (str, Path)) else _as_lines(data)
     where = str(data) if rows is None else str(Path(out) / _GIVEN)
     flags = {key: str(value) if isinstance(value, Path) else value for key, value in settings.items()}
-    function: Any = flags["reward"] if callable(flags.get("reward")) else None
-    if function is not None:
+    functions: dict[str, Any] = {key: flags[key] for key in ("reward", "cost") if callable(flags.get(key))}
+    for key, function in functions.items():
         own = getattr(function, "__qualname__", type(function).__name__)
-        flags["reward"] = f"{getattr(function, '__module__', 'python')}:{own}"
+        flags[key] = f"{getattr(function, '__module__', 'python')}:{own}"
     resolved = resolve(kind.Config, flags=flags | {"data": where, "out": str(out)})
-    return Training(command, resolved, function, rows)
+    return Training(command, resolved, functions.get("reward"), rows, functions.get("cost"))
 
 
 def _as_lines(rows: Sequence[str | Prompt | Mapping[str, Any]]) -> str:

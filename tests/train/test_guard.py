@@ -133,6 +133,7 @@ def test_rolling_back_ends_the_run_and_leaves_the_best_model(tmp_path: Path) -> 
     assert "over-optimised" in done["reason"] and [alarm["name"] for alarm in done["alarms"]] == ["over-optimised"]
     kept = sorted(path.name for path in (tmp_path / "run/checkpoints").iterdir())
     assert "step-00000010" in kept and kept[-1] == "step-00000014"
+    assert "model/ is that of step 10" in (tmp_path / "run/metrics.jsonl").read_text(), "the report reads it there"
     lineage = json.loads((tmp_path / "run/lineage.json").read_text())
     assert lineage["model_step"] == 10
     other = run(tmp_path / "plain", Judged(), watch=WatchRule(), until=10)

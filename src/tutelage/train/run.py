@@ -327,7 +327,8 @@ class Run:
             self.warn("rollback", f"the best step was {best.step}, but it cannot be put back: {found.reason}")
             return self._finished
         checkpoint.load_weights(found, algorithm)
-        self.say(f"model/ is that of step {best.step}, the best by the watched score ({best.watched:.3f})")
+        what = f"model/ is that of step {best.step}, the best by the watched score ({best.watched:.3f})"
+        self.warn("rollback", what)  # into metrics.jsonl, and so into the report
         return best.step
 
     def _take_over(self, found: Checkpoint, state: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ from typing import Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from tutelage.types import Sample
 
@@ -245,6 +246,19 @@ class Credited:
             if isinstance(value := getattr(cut, field.name), Tensor)
         }
         return replace(cut, **narrow)
+
+    @classmethod
+    def cat(cls, pieces: Sequence[Self]) -> Self:
+        """One batch after another, the narrower ones padded with 0."""
+        width = max(piece.mask.shape[1] for piece in pieces)
+
+        def join(name: str) -> Tensor | TokenBatch:
+            values = [getattr(piece, name) for piece in pieces]
+            if isinstance(values[0], TokenBatch):
+                return TokenBatch.cat(values)
+            return torch.cat([pad(value, (0, width - value.shape[1])) for value in values])
+
+        return cls(**{field.name: join(field.name) for field in fields(cls)})  # pyright: ignore[reportArgumentType]
 
 
 @dataclass(frozen=True)

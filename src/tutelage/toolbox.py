@@ -123,7 +123,7 @@ class Toolbox:
 
     @cached_property
     def scorer(self) -> Scorer:
-        return self._told(self._scorer(self.start, "keep", self.lora, heads=self.config.heads()))
+        return self._told(self._scorer(self.start, "keep", self.lora, heads=self.config.scorer_heads()))
 
     @cached_property
     def critic(self) -> Scorer:

@@ -104,7 +104,7 @@ class TrainConfig:
         """Whether preferences may be ties, with which this method can do something."""
         return False
 
-    def heads(self) -> Heads | None:
+    def scorer_heads(self) -> Heads | None:
         """What labels the scorer that is trained shall have; None = as its folder has them."""
         return None
 

@@ -63,7 +63,7 @@ class RewardModelConfig(TrainConfig):
     def reads_ties(self) -> bool:
         return True
 
-    def heads(self) -> Heads:
+    def scorer_heads(self) -> Heads:
         """One label, or `ensemble` for each aspect.
 
         Raises:
@@ -165,7 +165,7 @@ class Objective(nn.Module, ABC):
     def __init__(self, config: RewardModelConfig, parts: Parts) -> None:
         super().__init__()
         self.config = config
-        self.heads = config.heads()
+        self.heads = config.scorer_heads()
 
     @abstractmethod
     def rows(self, parts: Parts) -> Any:

@@ -76,7 +76,7 @@ def commands(config: Config) -> list[Command]:
         base=str(out / "pretrain/model"),
         sample=SAMPLE,
         rate=RATE,
-        reward=REWARD,
+        reward={"model": out / "pretrain/model"} | REWARD,
         improve=settings,
         evaluate=EVALUATE,
     )

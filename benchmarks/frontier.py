@@ -1,6 +1,7 @@
 """Reward against KL for DPO, online DPO, PPO, RLOO and best-of-n, four settings each, on one small task.
 
-    .venv/bin/python benchmarks/frontier.py --out runs/frontier            # at most 30 minutes of one core
+    .venv/bin/python benchmarks/frontier.py --out runs/frontier            # about 40 minutes of one core
+    .venv/bin/python benchmarks/frontier.py --out runs/frontier --start runs/demo   # from the demo's own models
     .venv/bin/python benchmarks/frontier.py --out runs/smoke --smoke       # 2 minutes: is everything in order?
 
 The task is the demo's: summaries of made-up news. The proxy is a reward model learned from few ratings, gold the
@@ -20,6 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tutelage.cli.demo import PRETRAIN, REWARD, SFT
 from tutelage.cli.main import main as tutelage
 from tutelage.eval.frontier import Fit, RunPoint, as_json, best_of_points, fit, run_points, table
 from tutelage.eval.frontier_chart import chart
@@ -33,10 +35,13 @@ ONLINE = ANSWER | {"max_length": 256, "learning_rate": 2e-4, "missing_stop_penal
 class Scale:
     """How much of everything."""
 
-    steps: int = 30
+    steps: int = 40
     answers: int = 64
     """per step, for every online method"""
-    corpus: int = 5000
+    pretrain: int = int(PRETRAIN["steps"])
+    """optimiser steps"""
+    sft: float = float(SFT["epochs"])
+    """epochs"""
     rated: int = 240
     """prompts that are rated: few, so that the proxy errs"""
     test: int = 96
@@ -44,7 +49,7 @@ class Scale:
     """answers per test prompt for best-of-n"""
 
 
-SMOKE = Scale(steps=2, answers=16, corpus=400, rated=24, test=8, n=4)
+SMOKE = Scale(steps=2, answers=16, pretrain=25, sft=0.1, rated=24, test=8, n=4)
 BETAS = (0.01, 0.05, 0.15, 0.5)
 SIZES = (2, 4, 8, 16)
 
@@ -64,46 +69,54 @@ def methods(scale: Scale) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def prepared(out: Path, scale: Scale, seed: int) -> list[Command]:
-    """The common start: a policy, ratings, a reward model, and many answers to the test prompts."""
-    data, start = out / "data", str(out / "sft/model")
-    one = {"seed": seed}
-
-    def command(title: str, *words: str, **settings: Any) -> Command:
-        return Command(title, (*words, *flags(settings | one)))
-
-    def exported() -> Command:
-        held_out = {"test_fraction": 0.2, "test_out": out / "pairs.test.jsonl"}
-        words = ("rate", "export", *flags({"db": out / "ratings.db", "out": out / "pairs.jsonl"} | held_out))
-        return Command("turn judgements into pairs", words)
-
+def worlds(home: Path, scale: Scale, seed: int) -> list[Command]:
+    """The world, the base model and the policy that everything starts from, as the demo makes them."""
+    pretrain, sft = PRETRAIN | {"steps": scale.pretrain}, SFT | {"epochs": scale.sft}
+    data = home / "data"
     return [
-        command("make a world of news", "data", "make", "news", out=data),
-        command("pretrain", "pretrain", data=data / "corpus.jsonl", out=out / "pretrain", steps=scale.corpus // 16,
-                batch_size=16, join=False, max_length=192, vocab_size=1300, key_value_heads=4, learning_rate=3e-3),
-        command("fine-tune", "sft", model=out / "pretrain/model", data=data / "sft.jsonl", out=out / "sft",
-                steps=max(4, scale.steps * 5), batch_size=16, max_length=256, learning_rate=1e-3),
-        command("answer", "sample", model=start, data=out / "rated.jsonl", out=out / "answers.jsonl", n=3, **ANSWER),
-        command("rate", "rate", "simulate", db=out / "ratings.db", samples=out / "answers.jsonl", taste="news",
-                raters="default", overlap=2, pairs=1, ranking_size=3),
-        exported(),
-        command("reward model", "reward", model=start, data=out / "pairs.jsonl", eval_data=out / "pairs.test.jsonl",
-                out=out / "reward", epochs=2, batch_size=32, max_length=256, learning_rate=5e-4),
-        command("many answers", "sample", model=start, data=out / "test.jsonl", out=out / "many.jsonl", n=scale.n,
-                **ANSWER),
+        _command("make a world of news", "data", "make", "news", out=data, seed=seed),
+        _command(
+            "pretrain", "pretrain", data=data / "corpus.jsonl", out=home / "pretrain", seed=seed, **pretrain
+        ),
+        _command(
+            "fine-tune", "sft", model=home / "pretrain/model", data=data / "sft.jsonl", out=home / "sft", seed=seed,
+            **sft,
+        ),
     ]  # fmt: skip
 
 
-def compared(out: Path, scale: Scale, seed: int) -> list[Command]:
+def _command(title: str, *words: str, **settings: Any) -> Command:
+    return Command(title, (*words, *flags(settings)))
+
+
+def rated(out: Path, home: Path, scale: Scale, seed: int) -> list[Command]:
+    """Answers of the policy, ratings, a reward model from few of them, and many answers to the test prompts."""
+    start = str(home / "sft/model")
+    held_out = {"test_fraction": 0.2, "test_out": out / "pairs.test.jsonl"}
+    return [
+        _command("answer", "sample", model=start, data=out / "rated.jsonl", out=out / "answers.jsonl", n=3, seed=seed,
+                 **ANSWER),
+        _command("rate", "rate", "simulate", db=out / "ratings.db", samples=out / "answers.jsonl", taste="news",
+                 raters="default", overlap=2, pairs=1, ranking_size=3, seed=seed),
+        _command("turn judgements into pairs", "rate", "export", db=out / "ratings.db", out=out / "pairs.jsonl",
+                 **held_out),
+        _command("reward model", "reward", model=home / "pretrain/model", data=out / "pairs.jsonl",
+                 eval_data=out / "pairs.test.jsonl", out=out / "reward", seed=seed, **REWARD),
+        _command("many answers", "sample", model=start, data=out / "test.jsonl", out=out / "many.jsonl", n=scale.n,
+                 seed=seed, **ANSWER),
+    ]  # fmt: skip
+
+
+def compared(out: Path, home: Path, scale: Scale, seed: int) -> list[Command]:
     """Every method at every setting, each measured by `tutelage eval` into its own folder."""
-    start, reward = str(out / "sft/model"), str(out / "reward/model")
+    start, reward = str(home / "sft/model"), str(out / "reward/model")
     plan: list[Command] = []
     for method, settings in methods(scale).items():
         for number, one in enumerate(settings):
             folder = out / f"{method}-{number}"
             source: dict[str, Any] = {"data": out / "pairs.jsonl"}
             if method != "dpo":
-                source = {"data": out / "data/prompts.train.jsonl", "reward": reward, "steps": scale.steps}
+                source = {"data": home / "data/prompts.train.jsonl", "reward": reward, "steps": scale.steps}
             given = {"model": start, "out": folder} | source | one | {"seed": seed}
             measured = {"model": folder / "model", "baseline": start, "data": out / "test.jsonl", "taste": "news"}
             measured |= {"reward": reward, "out": folder / "eval", "n": 2, "seed": seed} | ANSWER
@@ -112,10 +125,10 @@ def compared(out: Path, scale: Scale, seed: int) -> list[Command]:
     return plan
 
 
-def cut(out: Path, scale: Scale) -> None:
+def cut(out: Path, home: Path, scale: Scale) -> None:
     """The prompts that are rated and those that are measured on."""
     for name, source, count in (("rated", "rate", scale.rated), ("test", "test", scale.test)):
-        lines = (out / f"data/prompts.{source}.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+        lines = (home / f"data/prompts.{source}.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
         (out / f"{name}.jsonl").write_text("".join(lines[:count]), encoding="utf-8")
 
 
@@ -153,20 +166,22 @@ def main() -> int:
     """Run what is left to run, then write tables and pictures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/frontier"), help="folder of the runs")
+    parser.add_argument("--start", type=Path, help="a finished demo, whose world and models are taken as they are")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--smoke", action="store_true", help="tiny sizes: does everything run?")
     parser.add_argument("--commands", action="store_true", help="print the commands and run nothing")
     parser.add_argument("--docs", type=Path, help="folder that gets the table and the pictures too")
     asked = parser.parse_args()
-    scale = SMOKE if asked.smoke else Scale()
-    first, rest = prepared(asked.out, scale, asked.seed), compared(asked.out, scale, asked.seed)
+    scale, home = SMOKE if asked.smoke else Scale(), asked.start or asked.out
+    first = [] if asked.start else worlds(home, scale, asked.seed)
+    rest = [*rated(asked.out, home, scale, asked.seed), *compared(asked.out, home, scale, asked.seed)]
     if asked.commands:
         print(*first, *rest, sep="\n")
         return 0
     asked.out.mkdir(parents=True, exist_ok=True)
     flow = Flow(asked.out, lambda words: tutelage([*words, "--quiet"]), print)
-    flow.run(first[:1])
-    cut(asked.out, scale)
+    flow.run(first)
+    cut(asked.out, home, scale)
     flow.run([*first, *rest])
     write(asked.out, [asked.out, *([asked.docs] if asked.docs else [])], scale, flow.seconds)
     return 0

@@ -1,10 +1,11 @@
 """One algorithm on one task with ten seeds: does every run rise, does any diverge, how far do they spread?
 
     python benchmarks/ten_seeds.py --task sentiment --algorithm ppo --seeds 10 --model FOLDER [--set steps=80 …]
-    python benchmarks/ten_seeds.py --task news --algorithm rloo --seeds 10
+    python benchmarks/ten_seeds.py --task news --algorithm rloo --seeds 10 [--model "runs/demo-{seed}"]
 
 Each run is a `tutelage` command in a process of its own. `sentiment` continues stories (FOLDER is a small model of
-stories, see _sentiment.py); `news` is the demo's task from the demo's own models, which are made first, once.
+stories, see _sentiment.py); `news` is the demo's task from the models of finished demos, one per seed where FOLDER
+has `{seed}` in it; without FOLDER a demo of seed 0 is run first, and every seed starts from it.
 A run that is complete is not repeated. Prints a Markdown table; rows go to results/ten_seeds-TASK-ALGORITHM.json.
 """
 
@@ -74,7 +75,7 @@ def main() -> int:
     parser.add_argument("--task", choices=sorted(TASKS), default="news")
     parser.add_argument("--algorithm", choices=sorted(ALGORITHMS), default="ppo")
     parser.add_argument("--seeds", type=int, default=10, help="how many, counted from 0")
-    parser.add_argument("--model", type=Path, help="for sentiment: a small model of English stories")
+    parser.add_argument("--model", type=Path, help="a small model of stories, or finished demos ({seed} in their name)")
     parser.add_argument("--out", type=Path, default=Path("runs/ten_seeds"), help="folder of the runs")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of the JSON file")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="other settings of the command")
@@ -83,11 +84,14 @@ def main() -> int:
         parser.error("--task sentiment needs --model FOLDER")
     out = (asked.out / asked.task).resolve()
     out.mkdir(parents=True, exist_ok=True)
-    start = PREPARE[asked.task](out, asked.model)
-    settings = SHARED | ALGORITHMS[asked.algorithm] | TASKS[asked.task] | start
+    settings = SHARED | ALGORITHMS[asked.algorithm] | TASKS[asked.task]
     settings |= dict(word.split("=", 1) for word in asked.set)
     rows = [
-        run(asked.algorithm, settings | {"seed": seed}, out / f"{asked.algorithm}-{seed}")
+        run(
+            asked.algorithm,
+            settings | PREPARE[asked.task](out, asked.model, seed) | {"seed": seed},
+            out / f"{asked.algorithm}-{seed}",
+        )
         for seed in range(asked.seeds)
     ]
     told = {
@@ -95,7 +99,7 @@ def main() -> int:
         "algorithm": asked.algorithm,
         "runs": [asdict(row) for row in rows],
     }
-    told |= {"settings": {name: value for name, value in settings.items() if name not in start}}
+    told |= {"settings": settings}
     asked.results.mkdir(parents=True, exist_ok=True)
     path = asked.results / f"ten_seeds-{asked.task}-{asked.algorithm}.json"
     path.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -103,7 +107,7 @@ def main() -> int:
     return int(any(row.diverged for row in rows))
 
 
-def _sentiment_start(out: Path, model: Path) -> dict[str, Any]:
+def _sentiment_start(out: Path, model: Path, seed: int) -> dict[str, Any]:
     start = out / "start"
     if not start.is_dir():
         draft = _sentiment.write_start(model, out / f"start.{os.getpid()}")
@@ -111,9 +115,10 @@ def _sentiment_start(out: Path, model: Path) -> dict[str, Any]:
     return {"model": start, "data": _sentiment.write_prompts(out / "prompts.jsonl")}
 
 
-def _news_start(out: Path, model: Path | None) -> dict[str, Any]:
-    base = out / "base"
-    _tutelage("demo", {"out": base, "seed": 0})
+def _news_start(out: Path, model: Path | None, seed: int) -> dict[str, Any]:
+    base = Path(str(model).format(seed=seed)).resolve() if model else out / "base"
+    if model is None:
+        _tutelage("demo", {"out": base, "seed": 0})
     return {
         "model": base / "sft/model",
         "reward": base / "reward/model",
@@ -121,7 +126,7 @@ def _news_start(out: Path, model: Path | None) -> dict[str, Any]:
     }
 
 
-PREPARE: dict[str, Callable[[Path, Any], dict[str, Any]]] = {"sentiment": _sentiment_start, "news": _news_start}
+PREPARE: dict[str, Callable[[Path, Any, int], dict[str, Any]]] = {"sentiment": _sentiment_start, "news": _news_start}
 
 
 def run(algorithm: str, settings: dict[str, Any], out: Path) -> Seed:

@@ -90,6 +90,18 @@ def test_an_accuracy_below_a_half_is_an_alarm_only_where_it_is_no_chance() -> No
     assert Health(9).check(3, {"eval/accuracy": 0.35, "eval/pairs": 400})[0].name == "labels-swapped"
 
 
+def test_an_untrained_model_that_ranks_pairs_upside_down_is_no_alarm() -> None:
+    health, upside_down = Health(9), {"eval/accuracy": 0.1, "eval/pairs": 400}
+    assert not health.check(0, upside_down), "a new head knows nothing yet"
+    assert health.check(3, upside_down)[0].name == "labels-swapped"
+
+
+def test_the_loss_of_a_policy_gradient_may_rise() -> None:
+    health, calm = Health(100), {"loss": 0.01, "loss/policy": 0.0, "loss/value": 0.1}
+    rows = [calm] * 10 + [calm | {"loss": 2.0, "loss/policy": 1.9}] * 20
+    assert [alarm for step, row in enumerate(rows, 1) for alarm in health.check(step, row)] == []
+
+
 def test_one_odd_value_is_no_alarm() -> None:
     for name in ("policy/kl", "policy/clipped", "policy/entropy", "policy/stop_rate", "answer/length"):
         health = Health(100)

@@ -97,7 +97,9 @@ RULES = (
     ),
     Rule(
         "labels-swapped", "eval/accuracy",
-        lambda now, seen: now < 0.5 - max(seen.limit, 1.5 * seen.row.get("eval/pairs", 25.0) ** -0.5),
+        lambda now, seen: (  # before the first step a new head ranks by chance, all pairs alike
+            seen.part > 0 and now < 0.5 - max(seen.limit, 1.5 * seen.row.get("eval/pairs", 25.0) ** -0.5)
+        ),
         "only {now:.0%} of the held-out pairs are ranked as people did, clearly fewer than by guessing",
         "chosen and rejected are swapped in one of the two files (or the reward's sign is): `tutelage data check`",
         0.1, 1,
@@ -189,7 +191,10 @@ RULES = (
         "one batch is unlike the others: look at its rows, or lower --max-grad-norm", 20.0, 1,
     ),
     Rule(
-        "loss-rises", "loss", lambda now, seen: seen.first > 0 and now > seen.limit * seen.first + 0.1,
+        "loss-rises", "loss",
+        lambda now, seen: (  # a policy gradient's loss is no distance from anything: it may rise while all is well
+            "loss/policy" not in seen.row and seen.first > 0 and now > seen.limit * seen.first + 0.1
+        ),
         "the loss rose from {first:.3f} to {now:.3f}",
         "lower --learning-rate or lengthen --warmup", 1.5,
     ),

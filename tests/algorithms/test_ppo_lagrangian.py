@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from tutelage.algorithms import ppo_lagrangian
 from tutelage.algorithms._online import Answers
-from tutelage.algorithms.ppo_lagrangian import PPOLagrangian
+from tutelage.algorithms.ppo_lagrangian import ConstrainedExperience, PPOLagrangian
 from tutelage.batches import Rollouts, Scores
 from tutelage.build import Given, train
 from tutelage.config import resolve
@@ -190,6 +191,16 @@ def test_where_the_limit_does_not_bind_harm_costs_nothing(case: dict[str, Any] |
     parts = SafeWorld(case)
     found = learn(PPOLagrangian, parts, 60, cost_limit=3.0, multiplier_rate=1.0, multiplier=0.5)
     assert found.price.value < 0.01
+
+
+def test_the_dual_clip_holds_the_loss_of_a_bad_token_that_has_risen() -> None:
+    parts = SafeWorld(None)
+    batch, one = packed([(4,), (4,)]), torch.ones(2, 1)
+    now = parts.policy.logprobs(batch).logprobs.detach()
+    risen = ConstrainedExperience(batch, now - 2.0, -one, 0 * one, 0 * one, 0 * one, 0 * one)
+    for dual, wanted in ((0.0, math.exp(2.0)), (3.0, 3.0)):
+        algorithm = PPOLagrangian(PPOLagrangian.Config(**SETTINGS | {"dual_clip": dual}), cast(Any, parts))
+        assert float(algorithm.loss(risen).metrics["loss/policy"]) == pytest.approx(wanted, rel=1e-5)
 
 
 def exact_gradient(parts: SafeWorld, price: float) -> Tensor:

@@ -15,6 +15,7 @@ from tutelage.algorithms._reuse import Reuse
 from tutelage.algorithms.ppo import PPOConfig
 from tutelage.batches import Experience, Loss, Rollouts
 from tutelage.ops.lagrange import Multiplier, constrained_advantages, violation_rate
+from tutelage.ops.logprobs import kl
 from tutelage.ops.losses import clipped_surrogate, clipped_value, was_clipped
 from tutelage.ops.masked import explained_variance, masked_mean, whiten
 from tutelage.ops.returns import gae
@@ -121,19 +122,17 @@ class PPOLagrangian(ActorCritic[PPOLagrangianConfig], Reuse[PPOLagrangianConfig,
         assert isinstance(batch, ConstrainedExperience)
         config, mask = self.config, batch.mask.to(batch.logprobs.device)
         now = self.parts.policy.logprobs(batch.batch, config.temperature).logprobs
-        clip, value_clip = config.clip, config.value_clip or None
-        policy = clipped_surrogate(now, batch.logprobs, batch.advantages, clip, clip)
+        asked, value_clip = (now, batch.logprobs, batch.advantages, config.clip, config.clip), config.value_clip or None
+        policy = clipped_surrogate(*asked, config.dual_clip)
         value = clipped_value(self.values(batch.batch), batch.values, batch.returns, value_clip)
         cost_values = self.parts.cost_critic.values(batch.batch)
         cost = clipped_value(cost_values, batch.cost_values, batch.cost_returns, value_clip)
-        moved = (now - batch.logprobs).detach()
-        clipped = was_clipped(now.detach(), batch.logprobs, batch.advantages, clip, clip).float()
         metrics = {
             "loss/policy": masked_mean(policy.detach(), mask),
             "loss/value": masked_mean(value.detach(), mask),
             "loss/cost_value": masked_mean(cost.detach(), mask),
-            "policy/approx_kl": masked_mean(moved.exp() - 1 - moved, mask),
-            "policy/clipped": masked_mean(clipped, mask),
+            "policy/approx_kl": masked_mean(kl(batch.logprobs, now.detach(), "k3"), mask),
+            "policy/clipped": masked_mean(was_clipped(*asked).float(), mask),
         }
         total = masked_mean(policy + config.value_coef * (value + cost), mask)
         return Loss(total, mask.sum().float(), metrics)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from table_world import SEQUENCES, World, answered
+from table_world import SEQUENCES, World, answered, packed
 from test_known_optimum import world
 
 from tutelage.algorithms.a2c import A2C
@@ -15,7 +15,7 @@ from tutelage.algorithms.grpo import GRPO
 from tutelage.algorithms.ppo import PPO
 from tutelage.algorithms.reinforce import Reinforce
 from tutelage.algorithms.rloo import RLOO
-from tutelage.batches import Scores
+from tutelage.batches import Referenced, Scores
 from tutelage.errors import UsageError
 from tutelage.rewards import RewardSource
 from tutelage.train.health import Health
@@ -50,6 +50,25 @@ def grpo(parts: World, **settings: Any) -> GRPO:
 def test_a_group_of_one_is_refused(kind: Any) -> None:
     with pytest.raises(UsageError, match="group of one"):
         kind.Config(answers=1)
+
+
+@pytest.mark.parametrize("kind", [PPO, RLOO])
+def test_a_price_that_could_never_rise_is_refused(kind: Any) -> None:
+    with pytest.raises(UsageError, match="starts at 0"):
+        kind.Config(kl=0.0, kl_target=6.0)
+    assert kind.Config(kl=0.1, kl_target=6.0)
+
+
+@pytest.mark.parametrize(("ratio", "share"), [("cispo", 0.5), ("token", 0.25)])
+def test_clipped_tokens_are_those_that_the_ratio_bounds(ratio: str, share: float) -> None:
+    """ρ = 2 with A = 1, ρ = 2 with A = −1, and twice ρ = 1: CISPO bounds both, the surrogate's clip the first."""
+    parts = world(1)
+    algorithm = grpo(parts, ratio=ratio)
+    batch = packed([(4,), (4,), (4,), (4,)])
+    now = parts.policy.logprobs(batch).logprobs.detach()
+    moved, signs = torch.tensor([[2.0], [2.0], [1.0], [1.0]]).log(), torch.tensor([[1.0], [-1.0], [-1.0], [1.0]])
+    found = algorithm.loss(Referenced(batch, now - moved, signs, now)).metrics["policy/clipped"]
+    assert float(found) == pytest.approx(share)
 
 
 def test_a_mean_over_one_answer_is_refused() -> None:

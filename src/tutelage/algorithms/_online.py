@@ -72,6 +72,13 @@ class OnlineConfig(TrainConfig):
     stop_at_reward: float = 0.0
     """end the run when the mean score (as the reward source gives it) reaches this; 0 = never"""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.kl_target and not self.kl:
+            raise UsageError(
+                "a price that starts at 0 stays there, whatever the drift", fix="--kl-target with --kl 0.05"
+            )
+
     def watches(self) -> WatchRule:
         if (self.watch_every or self.on_over_optimisation != "warn") and not (self.watch and self.eval_data):
             raise UsageError("there is nothing to watch", fix="--watch SOURCE and --eval-data HELD_OUT_PROMPTS")

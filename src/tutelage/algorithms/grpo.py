@@ -11,7 +11,15 @@ from tutelage.algorithms._groups import Grouped, GroupedConfig
 from tutelage.algorithms._online import Answers
 from tutelage.batches import Loss, Referenced
 from tutelage.ops.logprobs import kl
-from tutelage.ops.losses import Aggregation, aggregate, answer_log_ratio, clipped_surrogate, clipped_weight, was_clipped
+from tutelage.ops.losses import (
+    Aggregation,
+    aggregate,
+    answer_log_ratio,
+    clipped_surrogate,
+    clipped_weight,
+    probability_ratio,
+    was_clipped,
+)
 from tutelage.ops.returns import group_advantages
 from tutelage.ops.shaping import on_every, overlong
 from tutelage.types import Prompt
@@ -110,13 +118,14 @@ class GRPO(Grouped[GRPOConfig, Referenced]):
             old = torch.zeros_like(logp)
         if config.ratio == "cispo":
             each = clipped_weight(logp, old, batch.advantages, config.clip_high)
+            clipped = probability_ratio(logp.detach(), old) > 1 + config.clip_high
         else:
             each = clipped_surrogate(logp, old, batch.advantages, config.clip, config.clip_high)
+            clipped = was_clipped(logp.detach(), old, batch.advantages, config.clip, config.clip_high)
         if config.kl_in_loss != "none":
             each = each + self.kl.coef * kl(now, batch.reference, config.kl_in_loss)
         total, weight = aggregate(each, mask, config.aggregation, config.max_new_tokens)
         how = "token-mean" if config.aggregation == "token-mean" else "sequence-mean"
-        clipped = was_clipped(logp.detach(), old, batch.advantages, config.clip, config.clip_high)
         metrics = {
             "loss/policy": total.detach(),
             "policy/approx_kl": aggregate(kl(batch.logprobs, now.detach(), "k3"), mask, how)[0],

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from tutelage.algorithms._base import Parts
 from tutelage.algorithms._online import Answers, Online, OnlineConfig
 from tutelage.batches import Credited, Loss
 from tutelage.errors import UsageError
@@ -46,7 +47,7 @@ class Reinforce(Online[ReinforceConfig, Credited]):
 
     Config = ReinforceConfig
 
-    def __init__(self, config: ReinforceConfig, parts: Any) -> None:
+    def __init__(self, config: ReinforceConfig, parts: Parts) -> None:
         super().__init__(config, parts)
         self.moving: float | None = None
         """mean reward of the steps before"""

@@ -231,6 +231,22 @@ def test_weights_ties_and_unequal_raters_are_read_as_they_are_meant() -> None:
     assert examples([Rated("p", "a", marks), Rated("q", "b", marks[:1])]).y.tolist() == [0.25, 1.0]
 
 
+def test_answers_count_by_their_weight_and_raters_as_far_as_they_are_believed() -> None:
+    assert examples([Unpaired("p", "a", True, weight=3.0), Unpaired("q", "b", False)]).weight.tolist() == [3.0, 1.0]
+    marks = (Rating("ann", "x", 5), Rating("bob", "x", 0))
+    believed = Rated("p", "a", marks, meta={"rater_weights": {"ann": 0.9, "bob": 0.1}})
+    nobody = Rated("q", "b", marks, meta={"rater_weights": {"ann": 0.0, "bob": 0.0}})
+    found = examples([believed, nobody])
+    assert found.y == pytest.approx([0.9]) and len(found) == 1
+
+
+@pytest.mark.parametrize("kind", ["ridge", "svm-pair", "svm-pair-rbf"])
+def test_a_prompt_with_nothing_but_a_tie_does_not_spoil_the_choice_of_strength(kind: str) -> None:
+    clear = [Preference(f"p{n}", f"a good answer {n}", f"bad {n}") for n in range(6)]
+    fitted = classical.fit(kind, [*clear, Preference("q", "one", "two", tie=True)])
+    assert fitted.report["cv/score"] == 1.0 and fitted.report["cv/score_se"] == 0.0
+
+
 def test_what_cannot_be_learned_from_is_refused_in_words() -> None:
     pair, scored = Preference("p", "a", "b"), Rated("p", "a", (Rating("r", "x", 3),))
     for kind, rows, said in [
@@ -238,6 +254,9 @@ def test_what_cannot_be_learned_from_is_refused_in_words() -> None:
         ("ridge", [pair, scored], "pairs and scores"),
         ("svm-pair", [scored], "nothing to learn"),
         ("svm-class", [scored], "all are alike"),
+        ("svm", [pair, Preference("q", "a", "b")], "too little is left"),
+        ("svm-rbf", [pair, *(Preference(f"q{n}", "a", "b", tie=True) for n in range(4))], "only ties"),
+        ("svm", [Unpaired("p", "a", True), Unpaired("q", "b", False)], "too little is left"),
     ]:
         with pytest.raises(DataError, match=said):
             classical.fit(kind, rows)

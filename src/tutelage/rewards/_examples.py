@@ -104,11 +104,11 @@ class _Maker:
                 y = float(row.ranks[one] != row.ranks[two])
                 self._pair(row.prompt, row.completions[better], row.completions[worse], y, share)
         elif isinstance(row, Rated):
-            self.scores.append((self._answer(row.prompt, row.completion), _mean(row), 1.0))
+            self.scores.append((self._answer(row.prompt, row.completion), *_mean(row)))
         else:
             self.classes = True
-            weight = float(row.meta.get("weight", 1.0))
-            self.scores.append((self._answer(row.prompt, row.completion), 1.0 if row.label else -1.0, weight))
+            label = 1.0 if row.label else -1.0
+            self.scores.append((self._answer(row.prompt, row.completion), label, row.weight))
 
     def paired(self) -> Examples:
         """Pairs as they are, or from scores within one prompt."""
@@ -169,12 +169,17 @@ def readable(kind: Kind) -> Kind:
     return kind
 
 
-def _mean(row: Rated) -> float:
-    """0..1: the mean over aspects of each rater's score on its scale, then over raters."""
+def _mean(row: Rated) -> tuple[float, float]:
+    """0..1, the mean over aspects of each rater's score on its scale, then over raters as far as each is believed
+    (`rater_weights` in `meta`); and how much that counts: 1, or 0 where nobody is believed.
+    """
     given: dict[str, list[float]] = {}
     for rating in row.ratings:
         low, high = rating.scale
         if not high > low:
             raise DataError(f"the scale of '{rating.aspect}' goes from {low:g} to {high:g}", where=row.where)
         given.setdefault(rating.rater, []).append((rating.score - low) / (high - low))
-    return fmean(fmean(scores) for scores in given.values())
+    told = row.meta.get("rater_weights") or {}
+    trust = [float(told.get(rater, 1.0)) for rater in given]
+    means = [fmean(scores) for scores in given.values()]
+    return (fmean(means, trust), 1.0) if sum(trust) > 0 else (fmean(means), 0.0)

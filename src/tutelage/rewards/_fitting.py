@@ -78,7 +78,7 @@ def choose(kind: str, blocks: Blocks, found: Examples) -> Chosen:
     """The strength with the best mean over folds of whole prompts; the stricter one of equals.
 
     Raises:
-        DataError: fewer than two prompts.
+        DataError: fewer than two prompts, or too few judgements for every fold to be learned from and asked about.
     """
     best: Chosen | None = None
     folds = list(split(found))
@@ -91,10 +91,12 @@ def choose(kind: str, blocks: Blocks, found: Examples) -> Chosen:
         for X, train, held_out, variance in prepared:
             scores = solve(kind, X, train, strength, variance)(X)
             seen.append((quality(scores, held_out, train), ordered(scores, held_out)))
-        marks, orders = np.array(seen).T
-        error = float(marks.std(ddof=1) / len(marks) ** 0.5)
+        marks, orders = (column[np.isfinite(column)] for column in np.array(seen).T)  # a fold of ties has no order
+        if not len(marks):
+            raise DataError("all judgements of a fold are ties: nothing can be held out", fix="judge more prompts")
+        error = float(marks.std(ddof=1) / len(marks) ** 0.5) if len(marks) > 1 else 0.0
         if best is None or float(marks.mean()) > best.score + 1e-9:
-            best = Chosen(strength, float(marks.mean()), error, float(np.nanmean(orders)) if _any(orders) else np.nan)
+            best = Chosen(strength, float(marks.mean()), error, float(orders.mean()) if len(orders) else np.nan)
     assert best is not None
     return best
 
@@ -164,10 +166,6 @@ def _pairs(found: Examples) -> tuple[NDArray[np.int64], NDArray[np.int64], Array
     return np.array(first, dtype=np.int64), np.array(second, dtype=np.int64), np.ones(len(first))
 
 
-def _any(values: Array) -> bool:
-    return bool(np.isfinite(values).any())
-
-
 def _grid(kind: str) -> list[Strength]:
     """Strictest first."""
     if kind == "ridge":
@@ -191,14 +189,27 @@ def _linear(X: Any, found: Examples, C: float) -> Machine:
 
     if found.target == "pair":
         D, y, weight = _differences(X, found)
+        _require_two(y)
         model: Any = LinearSVC(C=C, loss="hinge", fit_intercept=False, max_iter=20_000, random_state=0)
         return _fitted(model, D, y, weight)
     y, weight, few = found.y, found.weight, len(found) <= KERNEL_ROWS
     if found.target == "class":
+        _require_two(y)
         model = SVC(C=C, kernel="linear") if few else LinearSVC(C=C, loss="hinge", max_iter=20_000, random_state=0)
     else:  # scores lie within 0..1: a tube of a twentieth
         model = SVR(C=C, kernel="linear", epsilon=0.05) if few else LinearSVR(C=C, epsilon=0.05, random_state=0)
     return _fitted(model, X[found.first], y, weight)
+
+
+def _require_two(y: Array) -> None:
+    """
+    Raises:
+        DataError: a support vector machine would have nothing to tell apart.
+    """
+    if len(set(y.tolist())) < 2:
+        raise DataError(
+            "of some fold too little is left to tell two things apart", fix="give more judgements, or --kind ridge"
+        )
 
 
 def _fitted(model: Any, D: Any, y: Array, weight: Array) -> Machine:
@@ -234,6 +245,8 @@ def _kernel(X: Any, found: Examples, C: float, gamma: float) -> Machine:
     if found.target == "pair":
         return _kernel_rank(X, found, C, gamma)
     D = X[found.first]
+    if found.target == "class":
+        _require_two(found.y)
     model: Any = SVC(C=C, kernel="precomputed") if found.target == "class" else SVR(C=C, kernel="precomputed")
     model.fit(_rbf(D, D, gamma), found.y, sample_weight=found.weight)
     weights = np.ravel(model.dual_coef_).astype(np.float64)
@@ -248,6 +261,8 @@ def _kernel_rank(X: Any, found: Examples, C: float, gamma: float) -> Machine:
     from sklearn.svm import SVC
 
     rows = np.flatnonzero(found.y > 0)
+    if not len(rows):
+        raise DataError("of some fold only ties are left", fix="give more judgements, or --kind ridge")
     first, second, need = found.first[rows], found.second[rows], found.y[rows]
     used, place = np.unique(np.concatenate([first, second]), return_inverse=True)
     i, j = place[: len(rows)], place[len(rows) :]

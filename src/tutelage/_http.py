@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import time
 import urllib.error
@@ -70,7 +71,7 @@ class Service:
                 if error.code not in _AGAIN or attempt == self.retries:
                     raise self.broken(f"answered HTTP {error.code} {error.reason}: {told}") from error
                 wait = _retry_after(error.headers.get("Retry-After"))
-            except (OSError, urllib.error.URLError) as error:
+            except (OSError, http.client.HTTPException) as error:  # what speaks no HTTP is no OSError
                 if attempt == self.retries:
                     tries = f" ({attempt + 1} tries)" if attempt else ""
                     raise self.broken(f"cannot be reached{tries}: {_reason(error)}") from error
@@ -102,8 +103,10 @@ class Service:
             raise self.broken(f"answered something that is not JSON: {_excerpt(raw)}") from error
 
 
-def _reason(error: OSError) -> str:
+def _reason(error: Exception) -> str:
     inner = error.reason if isinstance(error, urllib.error.URLError) else error
+    if isinstance(inner, http.client.HTTPException):
+        return f"it does not speak HTTP ({type(inner).__name__})"
     return "it did not answer in time" if isinstance(inner, TimeoutError) else str(inner)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import socket
+import threading
 import time
 from typing import Any
 
@@ -110,6 +111,22 @@ def test_a_service_that_is_down_or_too_slow_is_named_with_the_number_of_tries() 
 
     with serving(slow) as server, pytest.raises(ServiceError, match="did not answer in time"):
         remote(server.url, retries=0, timeout=0.1).score(samples("a"))
+
+
+def test_what_speaks_no_http_is_a_service_error_too() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(b"220 mail ready\r\n\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(ServiceError, match="does not speak HTTP"):
+            remote(f"http://127.0.0.1:{server.getsockname()[1]}", retries=0).score(samples("a"))
+        thread.join()
 
 
 @pytest.mark.parametrize("url", ["ftp://host/x", "http://", "http://user:password@host/", "localhost:8000"])

@@ -31,7 +31,7 @@ class Shell:
             _write(Path(given["--out"]), {"completion": "x"})
         if words[:2] == ("rate", "export"):
             _write(Path(given["--out"]), {"chosen": "x"})
-        if words[0] in ("ppo", "dpo"):
+        if words[0] in ("ppo", "dpo", "simpo"):
             _write(Path(given["--out"]) / "done.json", {"steps": 10, "alarms": []})
         if words[0] == "eval":
             _write(Path(given["--out"]) / "summary.json", self.outcomes.pop(0))
@@ -141,11 +141,17 @@ def test_a_loop_that_was_stopped_anywhere_goes_on_there(fail_at: int, tmp_path: 
     assert loop(settings, nothing, str)["reason"] == found["reason"] and nothing.asked == []
 
 
-def test_direct_preferences_need_no_prompts_to_improve_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("algorithm", ["dpo", "simpo"])
+def test_direct_preferences_need_no_prompts_to_improve_on(tmp_path: Path, algorithm: str) -> None:
     shell = Shell([outcome(0.5)])
-    loop(config(tmp_path, rounds=1, algorithm="dpo"), shell, str)
-    (improve,) = shell.of("dpo")
+    loop(config(tmp_path, rounds=1, algorithm=algorithm), shell, str)
+    (improve,) = shell.of(algorithm)
     assert improve["--data"].endswith("pairs.jsonl") and "--reward" not in improve
+
+
+def test_what_a_round_has_no_rows_for_is_refused_before_it_begins(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no round is improved by kto"):
+        config(tmp_path, algorithm="kto")
 
 
 def test_each_round_may_take_its_own_prompts_and_goes_round(tmp_path: Path) -> None:

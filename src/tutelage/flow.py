@@ -20,6 +20,10 @@ from typing import Any, Literal
 from tutelage.errors import DataError, UsageError
 from tutelage.eval.halves import halves
 
+_FROM_PAIRS = ("dpo", "cpo", "orpo", "simpo")
+"""what improves on the round's pairs; the others answer prompts and ask the round's reward model"""
+_NO_ROUND = ("pretrain", "sft", "kto", "reward", "cost")
+"""what reads other rows than a round makes, or makes no policy"""
 Execute = Callable[[Sequence[str]], int]
 """Runs one command line (without the leading `tutelage`) and answers with its exit code."""
 
@@ -164,7 +168,7 @@ def round_commands(folder: Path, model: str, plan: RoundPlan) -> list[Command]:
             ),
         ),
     ]
-    if plan.algorithm == "dpo":
+    if plan.algorithm in _FROM_PAIRS:
         source = {"data": pairs, "eval_data": held_out}
     else:
         source = {"data": plan.improve_prompts, "reward": reward / "model", "watch": f"taste:{plan.taste}"}
@@ -180,13 +184,8 @@ def round_commands(folder: Path, model: str, plan: RoundPlan) -> list[Command]:
         "data": plan.test_prompts,
         "taste": plan.taste,
     }
-    measured |= {
-        "reward": reward / "model",
-        "pairs": held_out,
-        "train_pairs": pairs,
-        "db": database,
-        "out": folder / "eval",
-    } | seed
+    measured |= {"reward": reward / "model", "pairs": held_out, "train_pairs": pairs, "db": database} | seed
+    measured |= {"out": folder / "eval"}
     measured |= {"base": plan.base} if plan.base else {}
     commands.append(Command("measure", ("eval", *flags(measured | plan.evaluate))))
     return commands
@@ -248,6 +247,10 @@ class LoopConfig:
     def __post_init__(self) -> None:
         if self.rounds < 1:
             raise UsageError(f"rounds = {self.rounds} makes no sense", fix="--rounds 1 or more")
+        if self.algorithm in _NO_ROUND:
+            raise UsageError(
+                f"no round is improved by {self.algorithm}", fix="--algorithm ppo, rloo, online-dpo, dpo …"
+            )
 
 
 def loop(config: LoopConfig, execute: Execute, say: Callable[[str], None]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -221,13 +222,18 @@ def test_a_constant_reward_is_told_on_the_first_batch(more: tuple[str], place: A
     assert said.err.count("the same reward") == (1 if more else 2), "when it is seen, and in the summary"
 
 
-def test_a_reward_with_its_sign_flipped_is_found_by_the_pairs(place: Any) -> None:
-    data = place.rows(PAIRS)
+def test_a_reward_with_its_sign_flipped_is_found_by_the_pairs(
+    place: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, passing = place.rows(PAIRS), tmp_path / "passing"
+    passing.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(passing))
     place("doctor", "--data", data, "--reward", "silent_rewards:kind").expect(0, "ranks 100% of 40 pairs")
     said = place("doctor", "--data", data, "--reward", "silent_rewards:rude")
     said.expect(65, "ranks 0% of 40 pairs", "sign is flipped")
     place("doctor", "--data", data, "--reward", "silent_rewards:same").expect(65, "gives all answers 1")
     place("doctor", "--data", data, "--reward", "silent_rewards:size").expect(0, "correlation +1.00", "length alone")
+    assert not list(passing.iterdir()), "looking leaves nothing behind"
 
 
 def test_swapped_labels_are_heard_of_on_held_out_pairs(place: Any, tiny_model: Path) -> None:

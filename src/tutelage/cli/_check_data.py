@@ -96,7 +96,7 @@ def _judged(name: str, rows: Sequence[Any]) -> list[Finding]:
         for number, row in enumerate(pairs)
         for answer in (row.chosen, row.rejected)
     ]
-    value = _source(name).score(samples).value.float()
+    value = _scored(name, samples)
     if float(value.std(correction=0)) < 1e-6:
         return [Finding("reward", f"{name} gives all answers {float(value[0]):.3g}", "problem", "mend the reward", 65)]
     gaps = value[0::2] - value[1::2]
@@ -113,10 +113,10 @@ def _judged(name: str, rows: Sequence[Any]) -> list[Finding]:
     return [found, Finding("reward and length", f"correlation {along:+.2f}", state, fix)]
 
 
-def _source(name: str) -> Any:
-    """The reward by the name that `--reward` takes."""
+def _scored(name: str, samples: Sequence[Sample]) -> Any:
+    """float32 [n]: what the reward says, by the name that `--reward` takes; nothing of it is kept."""
     from pathlib import Path
-    from tempfile import mkdtemp
+    from tempfile import TemporaryDirectory
 
     from tutelage.data.template import Renderer
     from tutelage.labelers._scores import asking
@@ -128,4 +128,5 @@ def _source(name: str) -> Any:
         scorer = load_scorer(path, head="trained")
         return Learned(scorer, Renderer(scorer.tokenizer), lower=lower)
 
-    return named(name, Tools(learned, asking(print), Path(mkdtemp()), print))
+    with TemporaryDirectory() as folder:
+        return named(name, Tools(learned, asking(print), Path(folder), print)).score(samples).value.float()

@@ -68,6 +68,16 @@ def test_a_reward_model_from_pairs_is_a_reward_for_a_policy(tmp_path: Path, tiny
     assert run.metrics()[-1]["step"] == 1
 
 
+def test_a_classical_reward_needs_no_model(tmp_path: Path, tiny_model: Path) -> None:
+    judge = tt.reward(kind="ridge", data=PAIRS, out=tmp_path / "reward").train()
+    assert (judge.model / "classical.json").is_file() and judge.metrics()[-1]["cv/score"] >= 0
+    with pytest.raises(UsageError, match="--model is missing"):
+        tt.reward(data=PAIRS, out=tmp_path / "neural").train()
+    run = tt.rloo(model=tiny_model, data=["Say 1:"], reward=judge.model, out=tmp_path / "rloo", steps=1, batch_size=1,
+                  max_new_tokens=6, max_length=100).train()  # fmt: skip
+    assert "reward/part/classical" in run.metrics()[-1]
+
+
 def test_pretraining_makes_a_model_from_text(tmp_path: Path) -> None:
     rows = [{"text": f"The mayor opened bridge {n}. 市长启用了第{n}座桥。"} for n in range(8)]
     sizes = {"vocab_size": 300, "hidden_size": 32, "layers": 1, "heads": 2, "key_value_heads": 1, "context": 64}

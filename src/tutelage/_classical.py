@@ -24,7 +24,6 @@ def fit(config: Any, run: AbstractContextManager[Run], say: Say, given: Given | 
             opened.say(f"already complete: {config.out}")
             return Path(config.out)
         work = _Work(config, opened.say, given)
-        opened.total = 1
         run_fit(opened, Fit(work.fit, work.measure))
         say(work.sentence())
     return Path(config.out)

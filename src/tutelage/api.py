@@ -88,15 +88,22 @@ class Training:
             yield self.resolved
 
     def metrics(self) -> list[dict[str, float]]:
-        """The lines of `metrics.jsonl` so far."""
+        """The numbers in `metrics.jsonl` so far, one dictionary per line; alarms and warnings are left out."""
         path = self.folder / "metrics.jsonl"
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        return [line for line in map(json.loads, lines) if "event" not in line]
 
 
 class FromRows(Protocol):
     """A training command that learns from rows."""
 
     def __call__(self, *, model: str | Path, data: Data, out: str | Path, **settings: Any) -> Training: ...
+
+
+class FromJudgements(Protocol):
+    """A training command that learns from judgements, by some kinds (`kind="ridge"`) without a model."""
+
+    def __call__(self, *, data: Data, out: str | Path, model: str | Path = "", **settings: Any) -> Training: ...
 
 
 class FromReward(Protocol):
@@ -122,7 +129,7 @@ def pretrain(*, data: Data, out: str | Path, model: str | Path = "new", **settin
 
 
 sft: FromRows = _command("sft")
-reward: FromRows = _command("reward")
+reward: FromJudgements = _command("reward")
 dpo: FromRows = _command("dpo")
 kto: FromRows = _command("kto")
 orpo: FromRows = _command("orpo")

@@ -149,12 +149,15 @@ class Rated:
     meta: Mapping[str, Any] = field(default_factory=dict)
 
 
-QuestionKind = Literal["pair", "ranking", "scores"]
+QuestionKind = Literal["pair", "ranking", "scores", "best", "edit"]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A question to raters: one prompt and its candidate answers (2 for a pair, k for a ranking, 1 for scores)."""
+    """A question to raters: one prompt and its candidate answers.
+
+    2 for a pair, k for a ranking or the best of k, 1 for scores or an answer to edit.
+    """
 
     id: str
     kind: QuestionKind
@@ -176,7 +179,7 @@ class Judgement:
     comparison: str
     rater: str
     ranks: tuple[int, ...] = ()
-    """For `pair` and `ranking`: 1 = best, equal = tie."""
+    """For `pair`, `ranking` and `best`: 1 = best, equal = tie."""
     scores: Mapping[str, float] = field(default_factory=dict)
     """For `scores`: aspect → score on the question's scale."""
     shown: tuple[int, ...] = ()
@@ -186,3 +189,9 @@ class Judgement:
     """How much better the best is, 0 = not asked."""
     comment: str = ""
     seconds: float = 0.0
+    edit: str = ""
+    """For `edit`: the answer as the rater would have it; it becomes a demonstration."""
+    flags: tuple[str, ...] = ()
+    """What else is to be said of the answers: unsafe, off_topic, cannot_judge."""
+    confirmed: bool = False
+    """The rater left the start as it was (a ranking, a slider) and said that it is to stay so."""

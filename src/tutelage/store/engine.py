@@ -30,6 +30,8 @@ from tutelage.errors import (
 from tutelage.store.schema import REVISION
 
 _MEMORY = "sqlite://"
+_WRITER = 7_817_469
+"""Names the lock of the writer on PostgreSQL."""
 
 
 def journal_mode(version: tuple[int, int, int]) -> str:
@@ -100,6 +102,8 @@ class Database:
             self._pid = os.getpid()
         try:
             with self.engine.connect().execution_options(writing=writing) as connection, connection.begin():
+                if writing and self.dialect == "postgresql":  # one writer at a time there too: overlaps stay exact
+                    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITER})")
                 yield connection
         except DatabaseError as error:
             raise self._explain(error) from error

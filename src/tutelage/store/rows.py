@@ -15,6 +15,12 @@ Row = Mapping[Any, Any]
 """column → value, as the database gives it"""
 
 
+LATER: Mapping[str, Any] = {
+    "edit": "", "flags": [], "confirmed": False, "extra": False, "models": [], "probability": 1.0,
+}  # fmt: skip
+"""What rows of judgements stand for that were written before these columns were there."""
+
+
 @dataclass(frozen=True)
 class Question:
     """What is needed to check an answer without loading the texts."""
@@ -90,6 +96,9 @@ def judgement_row(judgement: Judgement, rubric: str, created: float, withdrawn: 
         "rubric": rubric,
         "withdrawn": withdrawn,
         "created": created,
+        "edit": judgement.edit,
+        "flags": list(judgement.flags),
+        "confirmed": judgement.confirmed,
     }
 
 
@@ -123,13 +132,16 @@ def judgement_of(row: Row) -> Judgement:
         strength=row["strength"],
         comment=row["comment"],
         seconds=row["seconds"],
+        edit=row.get("edit", ""),
+        flags=tuple(row.get("flags", ())),
+        confirmed=row.get("confirmed", False),
     )
 
 
 def check_comparison(comparison: Comparison) -> None:
     """Raise DataError unless a person could answer it."""
     where, count = f"question {comparison.id!r}", len(comparison.candidates)
-    wanted = {"pair": count == 2, "ranking": count >= 2, "scores": count == 1}
+    wanted = {"pair": count == 2, "ranking": count >= 2, "best": count >= 2, "scores": count == 1, "edit": count == 1}
     if not comparison.id or comparison.kind not in wanted:
         raise DataError(
             f"a question needs an id, and a kind of {', '.join(wanted)}; found {comparison.kind!r}", where=where
@@ -155,6 +167,9 @@ def check_judgement(judgement: Judgement, question: Question) -> None:
         )
     if question.kind == "scores":
         _check_scores(judgement.scores, question, where)
+    elif question.kind == "edit":
+        if not judgement.edit.strip():
+            raise DataError("the edited answer is empty", where=where)
     elif len(judgement.ranks) != question.candidates or min(judgement.ranks) != 1:
         raise DataError(
             f"ranks {list(judgement.ranks)} do not rank {question.candidates} candidates",

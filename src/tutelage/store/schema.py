@@ -1,10 +1,27 @@
-"""The tables: prompts, samples and questions as they were asked, and judgements, which are only ever added."""
+"""The tables: prompts, samples and questions as they were asked, and judgements, which are only ever added.
+
+questions ◄─ handouts (who was ever shown what) ◄─ leases (until when) ─► judgements · skips
+raters ◄─ accounts ◄─ sessions ◄─ invitations          projects ◄─ settings · rubrics (versions)          audit
+"""
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, Boolean, Column, Float, ForeignKeyConstraint, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Float,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    false,
+)
 
-REVISION = "0001"
+REVISION = "0002"
 """The newest migration; a database that is already there is opened without loading Alembic."""
 
 metadata = MetaData()
@@ -74,6 +91,12 @@ judgements = Table(
     Column("rubric", String, nullable=False),
     Column("withdrawn", Boolean, nullable=False),
     Column("created", Float, nullable=False),
+    Column("edit", Text, nullable=False, server_default=""),
+    Column("flags", JSON, nullable=False, server_default="[]"),
+    Column("confirmed", Boolean, nullable=False, server_default=false()),
+    Column("extra", Boolean, nullable=False, server_default=false()),  # beyond the overlap when it came
+    Column("models", JSON, nullable=False, server_default="[]"),  # who wrote each candidate (checkpoint hash)
+    Column("probability", Float, nullable=False, server_default="1"),  # with which the question was selected
     ForeignKeyConstraint(["question"], ["questions.id"]),
     ForeignKeyConstraint(["rater"], ["raters.id"]),
     Index("judgements_by_question", "question", "rater", "number"),
@@ -87,3 +110,126 @@ leases = Table(
     Column("expires", Float, nullable=False),
     ForeignKeyConstraint(["question"], ["questions.id"]),
 )
+
+handouts = Table(  # only ever added: nobody can judge what was never handed to them
+    "handouts",
+    metadata,
+    Column("question", String, primary_key=True),
+    Column("rater", String, primary_key=True),
+    Column("rubric", Integer, primary_key=True, autoincrement=False),  # its version, as the rater saw it
+    Column("created", Float, nullable=False),
+    ForeignKeyConstraint(["question"], ["questions.id"]),
+)
+
+skips = Table(
+    "skips",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("id", String, nullable=False, unique=True),
+    Column("question", String, nullable=False),
+    Column("rater", String, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("comment", Text, nullable=False),
+    Column("created", Float, nullable=False),
+    ForeignKeyConstraint(["question"], ["questions.id"]),
+    Index("skips_by_question", "question", "rater"),
+)
+
+settings = Table(  # the newest row of a project is in force
+    "settings",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("project", String, nullable=False),
+    Column("content", JSON, nullable=False),
+    Column("actor", String, nullable=False),
+    Column("created", Float, nullable=False),
+    Index("settings_by_project", "project", "number"),
+)
+
+rubrics = Table(
+    "rubrics",
+    metadata,
+    Column("project", String, primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("content", JSON, nullable=False),  # guidelines in each language, aspects with their anchors
+    Column("actor", String, nullable=False),
+    Column("created", Float, nullable=False),
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("rater", String, primary_key=True),
+    Column("name", String, nullable=False),
+    Column("role", String, nullable=False),  # admin, rater
+    Column("language", String, nullable=False),
+    Column("active", Boolean, nullable=False),
+    Column("created", Float, nullable=False),
+    ForeignKeyConstraint(["rater"], ["raters.id"]),
+)
+
+members = Table(
+    "members",
+    metadata,
+    Column("project", String, primary_key=True),
+    Column("rater", String, primary_key=True),
+    Column("created", Float, nullable=False),
+    ForeignKeyConstraint(["rater"], ["accounts.rater"]),
+)
+
+invitations = Table(
+    "invitations",
+    metadata,
+    Column("digest", String, primary_key=True),  # of the token, which is shown once and stored nowhere
+    Column("project", String, nullable=False),
+    Column("role", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("rater", String, nullable=False),  # whom it signs in; empty until it is used for the first time
+    Column("language", String, nullable=False),
+    Column("actor", String, nullable=False),
+    Column("created", Float, nullable=False),
+    Column("expires", Float, nullable=False),
+    Column("used", Float),
+    Column("revoked", Float),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("digest", String, primary_key=True),
+    Column("rater", String, nullable=False),
+    Column("project", String, nullable=False),
+    Column("created", Float, nullable=False),
+    Column("expires", Float, nullable=False),
+    Column("ended", Float),
+    ForeignKeyConstraint(["rater"], ["accounts.rater"]),
+    Index("sessions_by_rater", "rater"),
+)
+
+exclusions = Table(  # the newest row of a rater in a project is in force; exports say which held
+    "exclusions",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("project", String, nullable=False),
+    Column("rater", String, nullable=False),
+    Column("excluded", Boolean, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("actor", String, nullable=False),
+    Column("created", Float, nullable=False),
+    Index("exclusions_by_project", "project", "rater", "number"),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("actor", String, nullable=False),
+    Column("action", String, nullable=False),
+    Column("target", String, nullable=False),
+    Column("before", JSON),
+    Column("after", JSON),
+    Column("created", Float, nullable=False),
+)
+
+APPEND_ONLY = ("judgements", "handouts", "skips", "settings", "rubrics", "exclusions", "audit")
+"""Tables whose rows are never changed nor deleted; on SQLite triggers see to that."""

@@ -17,22 +17,22 @@ import sqlalchemy as sa
 
 from tutelage.errors import DataError
 from tutelage.store.engine import Database
+from tutelage.store.handout import comparisons_of, lease, lease_of, origins
 from tutelage.store.rows import (
+    LATER,
     Question,
     check_comparison,
     check_judgement,
     chunks,
     judgement_of,
     judgement_row,
-    prompt_of,
     prompt_row,
     question_of,
     question_row,
-    sample_of,
     sample_row,
 )
-from tutelage.store.schema import judgements, leases, prompts, questions, raters, samples
-from tutelage.types import Comparison, Judgement, Prompt, QuestionKind, Sample
+from tutelage.store.schema import judgements, prompts, questions, raters, samples
+from tutelage.types import Comparison, Judgement, QuestionKind
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,11 @@ class Store:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    @property
+    def database(self) -> Database:
+        """For the other rooms of the store, which share its connection: `People`, `Projects`, `Work`."""
+        return self._database
 
     def close(self) -> None:
         """Release the file."""
@@ -138,10 +143,11 @@ class Store:
                 check_judgement(answer, asked[answer.comparison])
             now = self._database.now(connection) if created is None else created
             self._add_raters(connection, sorted({answer.rater for answer in answers}), rater_kind, now)
-            rows = [judgement_row(answer, rubric, now) for answer in answers]
+            told = origins(connection, sorted(asked))
+            rows = [judgement_row(answer, rubric, now) | told[answer.comparison] for answer in answers]
             added = self._database.insert_new(connection, judgements, rows)
             done = [{"held": answer.comparison, "holder": answer.rater} for answer in answers]
-            connection.execute(_lease_of(sa.bindparam("held"), sa.bindparam("holder")), done)
+            connection.execute(lease_of(sa.bindparam("held"), sa.bindparam("holder")), done)
         return added
 
     def withdraw(self, judgement_id: str, new_id: str) -> None:
@@ -163,8 +169,9 @@ class Store:
                 raise DataError(
                     f"judgement {judgement_id!r} was superseded by {newest['id']!r}", fix="withdraw that one"
                 )
-            taken_back = judgement_row(judgement_of(row), row["rubric"], self._database.now(connection), withdrawn=True)
-            self._database.insert_new(connection, judgements, [taken_back | {"id": new_id}])
+            taken_back = {"id": new_id, "withdrawn": True, "created": self._database.now(connection)}
+            kept = {name: value for name, value in row.items() if name != "number"}
+            self._database.insert_new(connection, judgements, [kept | taken_back])
 
     def next_question(
         self, rater: str, lease_seconds: float = 600.0, project: str = "default", kinds: Sequence[QuestionKind] = ()
@@ -176,20 +183,13 @@ class Store:
         """
         with self._database.writing() as connection:
             now = self._database.now(connection)
-            connection.execute(sa.delete(leases).where(leases.c.expires <= now))
-            found = connection.execute(_available(rater, project, kinds)).mappings().first()
-            if found is None:
-                return None
-            connection.execute(_lease_of(found["id"], rater))
-            connection.execute(
-                sa.insert(leases).values(question=found["id"], rater=rater, expires=now + lease_seconds),
-            )
-            return self._comparisons(connection, project, [dict(found)])[0]
+            found = lease(connection, rater, project, 1, now, lease_seconds, kinds)
+            return comparisons_of(connection, project, found)[0] if found else None
 
     def release(self, question: str, rater: str) -> None:
         """Give a lease back unanswered (skipped, or the rater went away)."""
         with self._database.writing() as connection:
-            connection.execute(_lease_of(question, rater))
+            connection.execute(lease_of(question, rater))
 
     def projects(self) -> list[str]:
         """Names of the projects that have questions, sorted."""
@@ -202,7 +202,7 @@ class Store:
         if kinds:
             query = query.where(questions.c.kind.in_(kinds))
         with self._database.reading() as connection:
-            return self._comparisons(connection, project, [dict(row) for row in connection.execute(query).mappings()])
+            return comparisons_of(connection, project, [dict(row) for row in connection.execute(query).mappings()])
 
     def judgements(self, project: str = "default", at: float | None = None) -> list[Judgement]:
         """The judgements that stand: the newest of each rater on each question, without those taken back.
@@ -283,7 +283,7 @@ class Store:
             for row in rows:
                 self._add_raters(connection, [row["rater"]], row["rater_kind"], row["created"])
             wanted = [column.name for column in judgements.columns if column.name != "number"]
-            told = [{name: row[name] for name in wanted} for row in rows]
+            told = [{name: row.get(name, LATER.get(name)) for name in wanted} for row in rows]
             return self._database.insert_new(connection, judgements, told)
 
     def _add_raters(self, connection: sa.Connection, names: Iterable[str], kind: str, now: float) -> None:
@@ -295,30 +295,6 @@ class Store:
             rows = connection.execute(sa.select(questions).where(questions.c.id.in_(part))).mappings()
             found.update((row["id"], question_of(row)) for row in rows)
         return found
-
-    def _comparisons(self, connection: sa.Connection, project: str, rows: list[dict[str, Any]]) -> list[Comparison]:
-        """`rows` of questions with their prompts and samples."""
-        wanted = sorted({row["prompt"] for row in rows})
-        posed: dict[str, Prompt] = {}
-        said: dict[str, Sample] = {}
-        for part in chunks(wanted):
-            query = sa.select(prompts).where(prompts.c.project == project, prompts.c.id.in_(part))
-            posed.update((row["id"], prompt_of(row)) for row in connection.execute(query).mappings())
-            query = sa.select(samples).where(samples.c.project == project, samples.c.prompt.in_(part))
-            told = connection.execute(query).mappings()
-            said.update((row["id"], sample_of(row, posed[row["prompt"]])) for row in told)
-        return [
-            Comparison(
-                id=row["id"],
-                kind=row["kind"],
-                prompt=posed[row["prompt"]],
-                candidates=tuple(said[name] for name in row["candidates"]),
-                aspects=tuple(row["aspects"]),
-                scale=(row["scale"][0], row["scale"][1]),
-                probability=row["probability"],
-            )
-            for row in rows
-        ]
 
 
 def _insert_same(database: Database, connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> int:
@@ -350,27 +326,3 @@ def _standing(project: str, at: float | None) -> sa.Select[tuple[int]]:
         .group_by(judgements.c.question, judgements.c.rater)
     )
     return query if at is None else query.where(judgements.c.created <= at)
-
-
-def _lease_of(question: str | sa.BindParameter[str], rater: str | sa.BindParameter[str]) -> sa.Delete:
-    return sa.delete(leases).where(leases.c.question == question, leases.c.rater == rater)
-
-
-def _available(rater: str, project: str, kinds: Sequence[QuestionKind]) -> sa.Select[Any]:
-    """The first question for `rater`: its own lease first, then in order; neither judged by it nor fully taken."""
-    newer = judgements.alias("newer")
-    superseded = sa.exists().where(
-        newer.c.question == judgements.c.question,
-        newer.c.rater == judgements.c.rater,
-        newer.c.number > judgements.c.number,
-    )
-    stands = (judgements.c.question == questions.c.id, judgements.c.withdrawn.is_(False), ~superseded)
-    mine = sa.exists().where(*stands, judgements.c.rater == rater)
-    held = sa.exists().where(leases.c.question == questions.c.id, leases.c.rater == rater)
-    done = sa.select(sa.func.count()).select_from(judgements).where(*stands).correlate(questions).scalar_subquery()
-    others = (leases.c.question == questions.c.id, leases.c.rater != rater)
-    taken = sa.select(sa.func.count()).select_from(leases).where(*others).correlate(questions).scalar_subquery()
-    query = sa.select(questions).where(questions.c.project == project, ~mine, done + taken < questions.c.overlap)
-    if kinds:
-        query = query.where(questions.c.kind.in_(kinds))
-    return query.order_by(held.desc(), questions.c.number).limit(1)

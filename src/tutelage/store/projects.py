@@ -1,0 +1,202 @@
+"""How a project is rated: its settings, and its rubric (guidelines and aspects) in numbered versions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+import sqlalchemy as sa
+
+from tutelage.errors import DataError
+from tutelage.store.audit import note
+from tutelage.store.engine import Database
+from tutelage.store.schema import questions, rubrics, settings
+from tutelage.types import QuestionKind
+
+FLAGS = ("unsafe", "off_topic", "cannot_judge")
+KINDS: tuple[QuestionKind, ...] = ("pair", "ranking", "scores", "best", "edit")
+Wording = Mapping[str, str]
+"""language → text"""
+
+
+@dataclass(frozen=True)
+class ProjectSettings:
+    """What an admin chooses; the newest row in the database is in force."""
+
+    title: str = ""
+    kinds: tuple[QuestionKind, ...] = ("pair",)
+    """kinds of task that imported answers are made into"""
+    overlap: int = 3
+    lease_seconds: float = 900.0
+    goal: int = 50
+    """tasks a day"""
+    tie: bool = True
+    both_bad: bool = True
+    strength: int = 3
+    """levels of how much better; 0 = not asked"""
+    comment: bool = True
+    flags: tuple[str, ...] = FLAGS
+    gold_rate: float = 0.0
+    repeat_rate: float = 0.0
+    selection: str = "random"
+    random_share: float = 0.2
+    """of each batch, whatever the selection"""
+    budget: int = 0
+    """judgements in all; 0 = no limit"""
+    open: bool = True
+    """tasks are handed out"""
+
+    def __post_init__(self) -> None:
+        wrong = [
+            name
+            for name, right in {
+                "overlap": 1 <= self.overlap <= 100,
+                "lease_seconds": 30 <= self.lease_seconds <= 86400,
+                "goal": 0 <= self.goal <= 100_000,
+                "strength": 0 <= self.strength <= 9,
+                "gold_rate": 0 <= self.gold_rate <= 0.5,
+                "repeat_rate": 0 <= self.repeat_rate <= 0.5,
+                "random_share": 0.2 <= self.random_share <= 1,
+                "budget": self.budget >= 0,
+                "kinds": bool(self.kinds) and set(self.kinds) <= set(KINDS),
+                "flags": set(self.flags) <= set(FLAGS),
+                "title": len(self.title) <= 200,
+            }.items()
+            if not right
+        ]
+        if wrong:
+            raise DataError(f"settings out of range: {', '.join(wrong)}")
+
+
+@dataclass(frozen=True)
+class Aspect:
+    """Something that is scored.
+
+    Example:
+        >>> Aspect("faithful", {"en": "Faithful", "zh": "忠实"}, anchors={"0": {"en": "Wrong throughout"}})
+    """
+
+    name: str
+    label: Wording = field(default_factory=dict[str, str])
+    scale: tuple[float, float] = (0.0, 5.0)
+    step: float = 1.0
+    anchors: Mapping[str, Wording] = field(default_factory=dict[str, Wording])
+    """point of the scale → what it means"""
+
+    def __post_init__(self) -> None:
+        low, high = self.scale
+        if not self.name or not high > low or not 0 < self.step <= high - low:
+            raise DataError(f"aspect {self.name!r}: scale {low:g} to {high:g} in steps of {self.step:g}")
+
+
+@dataclass(frozen=True)
+class Rubric:
+    """What raters are told; every judgement carries its version."""
+
+    version: int = 0
+    """0: nothing was written yet"""
+    guidelines: Wording = field(default_factory=dict[str, str])
+    """language → Markdown"""
+    aspects: tuple[Aspect, ...] = ()
+    actor: str = ""
+    created: float = 0.0
+
+    def aspect(self, name: str, scale: tuple[float, float]) -> Aspect:
+        """The wording of an aspect; one that the rubric does not know is called by its name."""
+        known = next((aspect for aspect in self.aspects if aspect.name == name), Aspect(name, scale=scale))
+        return known if known.scale == scale else Aspect(name, known.label, scale)
+
+
+class Projects:
+    """Settings and rubrics of all projects.
+
+    Example:
+        >>> Projects(store.database).settings("news").overlap
+        3
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def names(self) -> list[str]:
+        """Every project that has questions or settings, sorted."""
+        with self._database.reading() as connection:
+            asked = connection.execute(sa.select(questions.c.project).distinct()).scalars().all()
+            told = connection.execute(sa.select(settings.c.project).distinct()).scalars().all()
+        return sorted({*asked, *told})
+
+    def kinds(self, project: str) -> list[str]:
+        """The kinds of task that its questions are, sorted."""
+        query = sa.select(questions.c.kind).where(questions.c.project == project).distinct()
+        with self._database.reading() as connection:
+            return sorted(connection.execute(query).scalars())
+
+    def settings(self, project: str) -> ProjectSettings:
+        """What is in force now; defaults for a project that nobody has set up."""
+        query = sa.select(settings.c.content).where(settings.c.project == project).order_by(settings.c.number.desc())
+        with self._database.reading() as connection:
+            content = connection.execute(query.limit(1)).scalar()
+        return settings_of(content or {})
+
+    def change(self, project: str, chosen: ProjectSettings, *, actor: str) -> None:
+        """Put settings in force."""
+        if not project or len(project) > 80 or not project.isprintable() or "/" in project:
+            raise DataError(f"{project[:80]!r} cannot name a project", fix="1 to 80 printable characters without /")
+        before, after = asdict(self.settings(project)), asdict(chosen)
+        with self._database.writing() as connection:
+            now = self._database.now(connection)
+            row = {"project": project, "content": after, "actor": actor, "created": now}
+            connection.execute(sa.insert(settings).values(row))
+            changed = [name for name in after if before[name] != after[name]]
+            old, new = ({name: values[name] for name in changed} for values in (before, after))
+            note(connection, now, actor, "change settings", project, before=old, after=new)
+
+    def rubric(self, project: str, version: int | None = None) -> Rubric:
+        """The newest version, or the one of that number; version 0 where nothing was written.
+
+        Raises:
+            DataError: there is no such version.
+        """
+        query = sa.select(rubrics).where(rubrics.c.project == project).order_by(rubrics.c.version.desc())
+        if version is not None:
+            query = query.where(rubrics.c.version == version)
+        with self._database.reading() as connection:
+            row = connection.execute(query.limit(1)).mappings().first()
+        if row is None and version:
+            raise DataError(f"project {project!r} has no rubric of version {version}")
+        return rubric_of(row) if row is not None else Rubric()
+
+    def rubrics(self, project: str) -> list[Rubric]:
+        """All versions, newest first."""
+        query = sa.select(rubrics).where(rubrics.c.project == project).order_by(rubrics.c.version.desc())
+        with self._database.reading() as connection:
+            return [rubric_of(row) for row in connection.execute(query).mappings()]
+
+    def publish(self, project: str, guidelines: Wording, aspects: tuple[Aspect, ...], *, actor: str) -> Rubric:
+        """Put a new version in force; tasks handed out from now on are judged by it. Unchanged, nothing is added."""
+        newest = self.rubric(project)
+        if newest.version and newest.guidelines == dict(guidelines) and newest.aspects == aspects:
+            return newest
+        content = {"guidelines": dict(guidelines), "aspects": [asdict(aspect) for aspect in aspects]}
+        with self._database.writing() as connection:
+            now = self._database.now(connection)
+            top = sa.select(sa.func.max(rubrics.c.version)).where(rubrics.c.project == project)
+            version = (connection.execute(top).scalar() or 0) + 1
+            row = {"project": project, "version": version, "content": content, "actor": actor, "created": now}
+            connection.execute(sa.insert(rubrics).values(row))
+            note(connection, now, actor, "publish rubric", project, after={"version": version})
+        return Rubric(version, dict(guidelines), aspects, actor, now)
+
+
+def settings_of(content: Mapping[str, Any]) -> ProjectSettings:
+    """Settings from JSON; names that this version does not know are left out."""
+    known = {entry.name for entry in fields(ProjectSettings)}
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
+    return ProjectSettings(**{name: value for name, value in given.items() if name in known})
+
+
+def rubric_of(row: Any) -> Rubric:
+    """A row of `rubrics`."""
+    aspects = tuple(Aspect(**(told | {"scale": tuple(told["scale"])})) for told in row["content"]["aspects"])
+    return Rubric(row["version"], row["content"]["guidelines"], aspects, row["actor"], row["created"])

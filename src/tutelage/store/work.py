@@ -1,0 +1,233 @@
+"""What a signed-in rater does: take tasks, answer them, take answers back, skip; each step may be sent again safely."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import sqlalchemy as sa
+
+from tutelage.errors import DataError, TutelageError
+from tutelage.store.engine import Database
+from tutelage.store.handout import comparisons_of, lease, lease_of, origins, standing_on
+from tutelage.store.rows import check_judgement, judgement_of, judgement_row, question_of
+from tutelage.store.schema import handouts, judgements, leases, questions, raters, skips
+from tutelage.types import Comparison, Judgement
+
+SkipReason = Literal["unclear", "too_long", "no_knowledge", "unsafe", "other"]
+SKIP_REASONS: tuple[SkipReason, ...] = ("unclear", "too_long", "no_knowledge", "unsafe", "other")
+
+
+class UnknownTaskError(TutelageError, LookupError):
+    """This rater was never handed such a task, or has no such judgement; whether others were is not said."""
+
+    exit_code = 66
+
+
+class ConflictError(TutelageError):
+    """The same id was used before for something else."""
+
+    exit_code = 65
+
+
+@dataclass(frozen=True)
+class Task:
+    """A question as one rater holds it."""
+
+    number: int
+    """Its name towards raters: question ids of imports may give models away."""
+    comparison: Comparison
+    rubric: int
+    """Version of the guidelines that are in force now."""
+    lease_seconds: float
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A judgement that is durable."""
+
+    id: str
+    extra: bool
+    """It came when the question had all the judgements that it wanted."""
+
+
+class Work:
+    """The raters' side of a database.
+
+    Example:
+        >>> work = Work(store.database)
+        >>> for task in work.take("ann", "news", count=2, lease_seconds=900, rubric=1): ...
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def take(self, rater: str, project: str, *, count: int, lease_seconds: float, rubric: int) -> list[Task]:
+        """Up to `count` tasks that `rater` holds from now on, the ones it held already first; [] = nothing left now.
+
+        Asking again therefore gives the same tasks and a new lease, also to a second tab or after a restart.
+        """
+        with self._database.writing() as connection:
+            now = self._database.now(connection)
+            rows = lease(connection, rater, project, count, now, lease_seconds)
+            return self._handed(connection, rater, project, rows, rubric, now, lease_seconds)
+
+    def submit(self, judgement: Judgement, project: str) -> Kept:
+        """Keep the answer of `judgement.rater` to the task that `judgement.comparison` numbers; durable on return.
+
+        The same id with the same content gives the same reply; so does the same content under another id (a second
+        tab, a double click). Other content is an edit: a newer row that supersedes the older one. An answer after its
+        lease has run out is kept like any other.
+
+        Raises:
+            UnknownTaskError: the rater was never handed this task.
+            ConflictError: the id stands for another judgement.
+            DataError: this does not answer the question.
+        """
+        with self._database.writing() as connection:
+            row = _task(connection, judgement.rater, project, judgement.comparison)
+            judgement = replace(judgement, comparison=row["id"])
+            kept = connection.execute(sa.select(judgements).where(judgements.c.id == judgement.id)).mappings().first()
+            if kept is not None:
+                if kept["withdrawn"] or judgement_of(kept) != judgement:
+                    raise ConflictError("this id stands for another judgement", fix="make a new id for a new answer")
+                return Kept(judgement.id, kept["extra"])
+            check_judgement(judgement, question_of(row))
+            newest = _newest(connection, row["id"], judgement.rater)
+            if newest is not None and not newest["withdrawn"] and _same_answer(judgement_of(newest), judgement):
+                return Kept(newest["id"], newest["extra"])
+            others = (*standing_on(row["id"]), judgements.c.rater != judgement.rater)
+            count = connection.execute(sa.select(sa.func.count()).select_from(judgements).where(*others)).scalar_one()
+            now, told = self._database.now(connection), origins(connection, [row["id"]])[row["id"]]
+            told |= {"extra": count >= row["overlap"]}
+            written = judgement_row(judgement, str(row["rubric"]), now) | told
+            connection.execute(sa.insert(judgements).values(written))
+            connection.execute(lease_of(row["id"], judgement.rater))
+            return Kept(judgement.id, told["extra"])
+
+    def undo(
+        self, judgement_id: str, new_id: str, rater: str, project: str, *, lease_seconds: float, rubric: int
+    ) -> Task:
+        """Take a judgement back by a row `new_id` and hold its task again.
+
+        Raises:
+            UnknownTaskError: this rater has no such judgement.
+            ConflictError: it was superseded or taken back before, or `new_id` stands for something else.
+        """
+        mine = (judgements.c.id == judgement_id, judgements.c.rater == rater, questions.c.project == project)
+        query = sa.select(questions, judgements.c.withdrawn).join(judgements, judgements.c.question == questions.c.id)
+        with self._database.writing() as connection:
+            row = connection.execute(query.where(*mine)).mappings().first()
+            if row is None or row["withdrawn"]:
+                raise UnknownTaskError("you have no such judgement")
+            now = self._database.now(connection)
+            newest = _newest(connection, row["id"], rater)
+            assert newest is not None
+            if newest["id"] == judgement_id:
+                used = connection.execute(sa.select(judgements.c.id).where(judgements.c.id == new_id)).first()
+                if used is not None:
+                    raise ConflictError("this id stands for another judgement", fix="make a new id to undo")
+                kept = {name: value for name, value in newest.items() if name != "number"}
+                taken_back = {"id": new_id, "withdrawn": True, "created": now}
+                connection.execute(sa.insert(judgements).values(kept | taken_back))
+            elif newest["id"] != new_id or not newest["withdrawn"]:
+                raise ConflictError("a newer answer stands in its place", fix="undo that one")
+            connection.execute(lease_of(row["id"], rater))
+            connection.execute(sa.insert(leases).values(question=row["id"], rater=rater, expires=now + lease_seconds))
+            return self._handed(connection, rater, project, [dict(row)], rubric, now, lease_seconds)[0]
+
+    def skip(self, number: int, skip_id: str, rater: str, project: str, reason: SkipReason, comment: str = "") -> None:
+        """Give a task back for good: this rater is not asked again, and others see why.
+
+        Raises:
+            UnknownTaskError, ConflictError: as for `submit`.
+        """
+        with self._database.writing() as connection:
+            row = _task(connection, rater, project, str(number))
+            told = {"id": skip_id, "question": row["id"], "rater": rater, "reason": reason, "comment": comment}
+            kept = connection.execute(sa.select(skips).where(skips.c.id == skip_id)).mappings().first()
+            if kept is None:
+                connection.execute(sa.insert(skips).values(**told, created=self._database.now(connection)))
+                connection.execute(lease_of(row["id"], rater))
+            elif {name: kept[name] for name in told} != told:
+                raise ConflictError("this id stands for another skip", fix="make a new id")
+
+    def done_since(self, rater: str, project: str, since: float) -> int:
+        """How many questions of a project `rater` has judged since then (seconds since 1970) and not taken back."""
+        mine = (judgements.c.rater == rater, judgements.c.created >= since, questions.c.project == project)
+        stands = standing_on(questions.c.id)
+        query = (
+            sa.select(sa.func.count()).select_from(judgements).join(questions, questions.c.id == judgements.c.question)
+        )
+        with self._database.reading() as connection:
+            return connection.execute(query.where(*mine, *stands)).scalar_one()
+
+    def skipped(self, project: str) -> list[dict[str, Any]]:
+        """Every skip of a project, oldest first: question, rater, reason, comment, created."""
+        query = sa.select(skips).join(questions, questions.c.id == skips.c.question).order_by(skips.c.number)
+        with self._database.reading() as connection:
+            return [dict(row) for row in connection.execute(query.where(questions.c.project == project)).mappings()]
+
+    def held(self, project: str) -> list[dict[str, Any]]:
+        """The leases that run now: question, rater, expires."""
+        query = sa.select(leases).join(questions, questions.c.id == leases.c.question)
+        with self._database.reading() as connection:
+            now = self._database.now(connection)
+            running = query.where(questions.c.project == project, leases.c.expires > now)
+            return [dict(row) for row in connection.execute(running).mappings()]
+
+    def _handed(
+        self,
+        connection: sa.Connection,
+        rater: str,
+        project: str,
+        rows: Sequence[dict[str, Any]],
+        rubric: int,
+        now: float,
+        lease_seconds: float,
+    ) -> list[Task]:
+        """Note who is shown what, and give it."""
+        self._database.insert_new(connection, raters, [{"id": rater, "kind": "person", "created": now}])
+        shown = [{"question": row["id"], "rater": rater, "rubric": rubric, "created": now} for row in rows]
+        self._database.insert_new(connection, handouts, shown)
+        posed = comparisons_of(connection, project, rows)
+        return [
+            Task(row["number"], comparison, rubric, lease_seconds) for row, comparison in zip(rows, posed, strict=True)
+        ]
+
+
+def today(now: float | None = None) -> float:
+    """When this day began on the server's own clock, in seconds since 1970."""
+    here = time.localtime(now)
+    return time.mktime((here.tm_year, here.tm_mon, here.tm_mday, 0, 0, 0, 0, 0, -1))
+
+
+def _task(connection: sa.Connection, rater: str, project: str, number: str) -> Any:
+    """The question of that number with the rubric that `rater` saw; unknown where it was never handed to them."""
+    if not (number.isascii() and number.isdecimal() and len(number) < 16):
+        raise DataError(f"{number[:40]!r} is not the id of a task")
+    query = (
+        sa.select(questions, handouts.c.rubric)
+        .join(handouts, handouts.c.question == questions.c.id)
+        .where(questions.c.number == int(number), questions.c.project == project, handouts.c.rater == rater)
+        .order_by(handouts.c.rubric.desc())
+        .limit(1)
+    )
+    row = connection.execute(query).mappings().first()
+    if row is None:
+        raise UnknownTaskError("you were not given such a task", fix="ask for the next one")
+    return row
+
+
+def _newest(connection: sa.Connection, question: str, rater: str) -> Any:
+    mine = (judgements.c.question == question, judgements.c.rater == rater)
+    return (
+        connection.execute(sa.select(judgements).where(*mine).order_by(judgements.c.number.desc())).mappings().first()
+    )
+
+
+def _same_answer(one: Judgement, two: Judgement) -> bool:
+    """They say the same, whenever and however long it took."""
+    return replace(one, id="", seconds=0.0) == replace(two, id="", seconds=0.0)

@@ -118,6 +118,21 @@ def test_without_ties_or_with_ties_dropped_it_is_bradley_terry(make: Made) -> No
     torch.testing.assert_close(dropped.loss(dropped.collect(0)).total.detach(), wanted, atol=1e-6, rtol=0)
 
 
+def test_evaluation_is_the_same_in_batches_of_any_size(make: Made, tmp_path: Path) -> None:
+    held_out = tmp_path / "held-out.jsonl"
+    held_out.write_text("".join(json.dumps(row) + "\n" for row in ROWS["bradley-terry"]), encoding="utf-8")
+    many, few = (
+        make(ROWS["bradley-terry"], ties="drop", eval_data=str(held_out), batch_size=size).evaluate() for size in (9, 2)
+    )
+    assert few == pytest.approx(many, rel=1e-5) and many["eval/pairs"] == 6
+
+
+def test_held_out_ties_alone_have_no_order_to_be_right_about(make: Made, tmp_path: Path) -> None:
+    held_out = tmp_path / "held-out.jsonl"
+    held_out.write_text(json.dumps(PAIR | {"tie": True}) + "\n", encoding="utf-8")
+    assert make(ROWS["bradley-terry"], eval_data=str(held_out)).evaluate().keys() == {"eval/loss"}
+
+
 def test_answers_of_one_question_are_never_divided(make: Made) -> None:
     batch = make(ROWS["plackett-luce"], kind="plackett-luce").collect(0)
     assert len(batch) == 9 and sum(batch.count.tolist()) == len(batch.answers)

@@ -56,9 +56,8 @@ class RewardModelConfig(TrainConfig):
     """rows that the reward report's learning curve and probes read, at most; 0 = no report"""
 
     def sane(self) -> dict[str, bool]:
-        at_least_0 = ("centering", "tie_strength", "huber", "shrinkage", "report_rows")
-        own = {name: getattr(self, name) >= 0 for name in at_least_0}
-        return super().sane() | own | {"ensemble": self.ensemble >= 1, "outcome_learning_rate": True}
+        amounts = ("centering", "tie_strength", "huber", "shrinkage", "report_rows", "outcome_learning_rate")
+        return super().sane() | {name: getattr(self, name) >= 0 for name in amounts} | {"ensemble": self.ensemble >= 1}
 
     def reads_ties(self) -> bool:
         return True

@@ -91,13 +91,14 @@ class RewardModel(Algorithm[RewardModelConfig, Judged]):
         rows = self.objective.rows(self.parts).held_out
         if not rows:
             return {}
-        right = pairs = loss = 0.0
+        right = pairs = loss = counted = 0.0
         scores, targets = list[Tensor](), list[Tensor]()
         for start in range(0, len(rows), self.config.batch_size):
             batch = self._batch(rows[start : start + self.config.batch_size], None)
             labels = self._labels(batch)
             counts = (batch.weight > 0).to(labels)
-            loss += float((self.objective.each(labels, batch) * counts).sum() / counts.sum().clamp(min=1)) * len(batch)
+            loss += float((self.objective.each(labels, batch) * counts).sum())
+            counted += float(counts.sum())
             better = _better(batch.ranks).sum((1, 2)).to(labels)
             pairs += float(better.sum())
             if batch.ranks.shape[1] > 1:
@@ -105,10 +106,10 @@ class RewardModel(Algorithm[RewardModelConfig, Judged]):
             else:
                 scores.append(self.parts.scorer.heads.value(labels[:, 0]).cpu())
                 targets.append(_target(batch, self.parts.scorer.heads.aspects))
-        found = {"eval/loss": loss / len(rows)}
-        if pairs:
-            return found | {"eval/accuracy": right / pairs, "eval/pairs": pairs}
-        return found | {"eval/correlation": _correlation(torch.cat(scores), torch.cat(targets))}
+        found = {"eval/loss": loss / max(counted, 1.0)}
+        if scores:
+            return found | {"eval/correlation": _correlation(torch.cat(scores), torch.cat(targets))}
+        return found | ({"eval/accuracy": right / pairs, "eval/pairs": pairs} if pairs else {})
 
     def evidence(self) -> RewardEvidence | None:
         limit, rows = self.config.report_rows, self.objective.rows(self.parts)

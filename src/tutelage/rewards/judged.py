@@ -56,7 +56,8 @@ class Judged(RewardSource):
             groups[sample.prompt.id].append(index)
         if any(len(rows) < 2 for rows in groups.values()):
             raise UsageError(
-                "a judge that compares needs two or more answers to each prompt", fix="--answers 2, or mode=score"
+                "a judge that compares needs two or more answers to each prompt",
+                fix="--answers 2 or more, and no --eval-data (one answer to each prompt is measured); or mode=score",
             )
         pairs = [pair for rows in groups.values() for pair in combinations(rows, 2)]
         won = self.prefer([samples[one] for one, _ in pairs], [samples[two] for _, two in pairs])

@@ -4,6 +4,7 @@
 # missing or when pyproject.toml or constraints.txt changed, and a second call is instant.
 #
 #   make demo ARGS="--seed 3"          flags for the demo
+#   make bench BENCH=trl_ppo ARGS="--model FOLDER"   one benchmark; real_data and trl_ppo need a folder of yours
 #   make test PYTHON=python3.12        another interpreter (then `make clean` first)
 #   make demo TORCH_INDEX=<URL>        take torch from another package index, such as PyTorch's CPU-only one
 
@@ -12,6 +13,7 @@ VENV        ?= .venv
 TORCH_INDEX ?=
 WORKERS     ?= 2
 ARGS        ?=
+BENCH       ?= startup seeds ten_seeds frontier
 
 BIN := $(VENV)/bin
 RUN := $(BIN)/python -m
@@ -61,8 +63,8 @@ check: $(VENV)/.dev  ## format, lint, types, architecture
 format: $(VENV)/.dev  ## mend what ruff can mend
 	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format .
 
-bench: $(VENV)/.dev  ## every benchmark; results go to benchmarks/results
-	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file $(ARGS); done
+bench: $(VENV)/.dev  ## the benchmarks that need nothing of yours (hours; BENCH="startup" for one)
+	@set -e; for name in $(BENCH); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py $(ARGS); done
 
 docs: $(VENV)/.dev  ## write docs/cli.md anew from the commands, and check every page
 	@$(RUN) tutelage.cli._docs docs/cli.md

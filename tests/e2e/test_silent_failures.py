@@ -298,6 +298,10 @@ def test_a_reward_model_that_reads_another_template_than_the_policy_writes(
         line = ("--model", model, "--data", place.rows(CHATS), "--out", place.folder / "ppo", "--reward", reward)
         said = place("ppo", *line, *PPO, "--batch-size", 4, "--dry-run", "--quiet").expect(0)
         assert ("renders chats with another template" in said.err) == warned
+        out = place.folder / f"best-{warned}.jsonl"
+        best = ("--out", out, "--reward", reward, "--best-of", 2, "--max-new-tokens", 4, "--quiet")
+        said = place("sample", "--model", model, "--data", place.rows(CHATS), *best).expect(0)
+        assert ("renders chats with another template" in said.err) == warned
 
 
 # ---- data

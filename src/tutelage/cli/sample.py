@@ -122,6 +122,11 @@ _DECISIVE = (
 )
 
 
+_SHARED = ("model", "data", "reward", "seed", "dtype", "device", "max_new_tokens", "temperature", "on_bad")
+"""settings that mean the same to the training commands, whose way to a reward is taken"""
+_ANY_LENGTH = 2**31
+
+
 def _prompts(config: Config, ui: UI) -> Sequence[Prompt]:
     from tutelage.data import formats
 
@@ -176,11 +181,14 @@ def _best(config: Config, ui: UI) -> Callable[[Sequence[Sample]], list[tuple[Sam
     """Of each prompt's answers the best by the reward, with its score; among equals the lot decides."""
     import torch
 
+    from tutelage.algorithms._online import OnlineConfig
     from tutelage.build import Toolbox
     from tutelage.ops.best_of import pick
     from tutelage.ops.seeds import derive
 
-    source = Toolbox(config, config.out.parent, ui.say).reward
+    shared = {name: getattr(config, name) for name in _SHARED}
+    asked = OnlineConfig(**shared, max_length=config.max_length or _ANY_LENGTH)
+    source = Toolbox(asked, config.out.parent, ui.say, warn=ui.warn).reward
 
     def best(samples: Sequence[Sample]) -> list[tuple[Sample, dict[str, float]]]:
         scores = source.score(samples).value.view(-1, config.best_of)

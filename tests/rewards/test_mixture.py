@@ -221,3 +221,10 @@ def test_a_critic_starts_from_a_single_neural_model_only(tmp_path: Path) -> None
     other.mkdir()
     assert folders(f"0.5*{folder} + clip({other}, 0, 1) + taste:news") == [str(folder), str(other)]
     assert folders(str(other)) == [], "the configuration names it already"
+    assert folders(f"lack:{folder}") == [str(folder)]
+
+
+def test_a_sum_may_be_longer_than_the_name_of_any_file(asked: Asked) -> None:
+    long = " + ".join(["0.05*operator:eq"] * 20)
+    assert len(long) > 255 and isinstance(named(long, asked.tools), Mixture)
+    assert model_of(long) is None and folders(long) == []

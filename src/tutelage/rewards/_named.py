@@ -18,6 +18,7 @@ from tutelage.errors import UsageError
 from tutelage.judge import RUBRIC, Judge, rubric_of
 from tutelage.rewards import classical
 from tutelage.rewards._base import RewardSource
+from tutelage.rewards._lack import PREFIX
 from tutelage.rewards.clipped import Clipped
 from tutelage.rewards.function import Function
 from tutelage.rewards.human import Ask, Human, Join, Scales
@@ -94,7 +95,7 @@ def named(text: str, tools: Tools, *, watched: bool = False) -> RewardSource:
     """
     if not text.strip():
         raise unknown("no reward was named")
-    terms = [_term(part) for part in _split(text, " + ")] if not Path(text).exists() else [(None, text)]
+    terms = [_term(part) for part in _split(text, " + ")] if not _exists(text) else [(None, text)]
     if len(terms) == 1 and terms[0][0] is None:
         return _source(terms[0][1].strip(), tools, watched)
     names: list[str] = []
@@ -107,11 +108,11 @@ def named(text: str, tools: Tools, *, watched: bool = False) -> RewardSource:
 
 def model_of(text: str) -> str | None:
     """The one neural reward model that `text` names, from which a critic may start; None if it is anything else."""
-    if (lower := _LOWER.fullmatch(text)) is not None and not Path(text).exists():
+    if (lower := _LOWER.fullmatch(text)) is not None and not _exists(text):
         text = lower[1]
     if not text or classical.folder_of(text) is not None:
         return None
-    if Path(text).exists():
+    if _exists(text):
         return text
     plain = ":" not in text and " + " not in text and not _TERM.fullmatch(text) and not _CALL.fullmatch(text)
     return text if plain else None
@@ -119,15 +120,17 @@ def model_of(text: str) -> str | None:
 
 def folders(text: str) -> list[str]:
     """The folders and files that a mixture names, for the run's family tree."""
-    if not text or Path(text).exists():
+    if not text or _exists(text):
         return []
+    if (lacked := text.removeprefix(PREFIX)) != text:
+        return [lacked] if _exists(lacked) else folders(lacked)
     inner = [_CALL.fullmatch(name) for _, name in map(_term, _split(text, " + "))]
     names = [name.strip() for _, name in map(_term, _split(text, " + "))]
     found: list[str] = []
     for name, call in zip(names, inner, strict=True):
         if call is not None:
             first = _split(call[2], ",")[0]
-            found += [first.strip()] if Path(first.strip()).exists() else folders(first)
+            found += [first.strip()] if _exists(first.strip()) else folders(first)
         elif Path(name.partition("@lcb")[0]).is_dir():
             found.append(name.partition("@lcb")[0])
     return found
@@ -142,7 +145,7 @@ def unknown(what: str, hint: str | None = None) -> UsageError:
 def _source(name: str, tools: Tools, watched: bool) -> RewardSource:
     if (folder := classical.folder_of(name)) is not None:
         return classical.Classical.load(folder)
-    if not name or Path(name).exists():
+    if not name or _exists(name):
         if not name:
             raise unknown("a part of the reward is empty")
         return tools.model(name, 0.0)
@@ -230,6 +233,14 @@ def _remote(name: str) -> RewardSource:
     if own.get("batch", 1) < 1:
         raise UsageError(f"{name}: batch is 1 or more")
     return Remote(Service(url, key=environ.get("TUTELAGE_REWARD_KEY", ""), **options), **own)
+
+
+def _exists(text: str) -> bool:
+    """Whether there is such a file or folder; a sum may be longer than any file's name."""
+    try:
+        return Path(text).exists()
+    except OSError:
+        return False
 
 
 def _options(name: str, text: str | None, known: Mapping[str, Callable[[str], Any]]) -> dict[str, Any]:

@@ -131,7 +131,10 @@ class Classical(RewardSource):
 def folder_of(path: str) -> Path | None:
     """Where a classical reward lies: `path` or `path`/model; None if `path` is something else."""
     places = (Path(path), Path(path) / "model")
-    return next((place for place in places if (place / MARK).is_file()), None)
+    try:
+        return next((place for place in places if (place / MARK).is_file()), None)
+    except OSError:  # a sum of sources, longer than any file's name
+        return None
 
 
 def fit(kind: str, rows: Sequence[Any], model: str = "") -> Fitted:

@@ -260,8 +260,9 @@ class People:
     def _open(self, connection: sa.Connection, token: str) -> Any:
         query = sa.select(invitations).where(invitations.c.digest == self._digest(token[:200]))
         row = connection.execute(query).mappings().first()
-        good = row is not None and row["used"] is None and row["revoked"] is None
-        if not good or not row["created"] - _ODD_CLOCK <= self._database.now(connection) < row["expires"]:
+        if row is None or row["used"] is not None or row["revoked"] is not None:
+            raise InvitationError("this link is not good (any more)", fix="ask for a new one: each works once")
+        if not row["created"] - _ODD_CLOCK <= self._database.now(connection) < row["expires"]:
             raise InvitationError("this link is not good (any more)", fix="ask for a new one: each works once")
         return row
 

@@ -192,7 +192,9 @@ class Projects:
 def settings_of(content: Mapping[str, Any]) -> ProjectSettings:
     """Settings from JSON; names that this version does not know are left out."""
     known = {entry.name for entry in fields(ProjectSettings)}
-    given = {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
+    given: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in content.items()
+    }
     return ProjectSettings(**{name: value for name, value in given.items() if name in known})
 
 

@@ -138,14 +138,14 @@ class Work:
             connection.execute(sa.insert(leases).values(question=row["id"], rater=rater, expires=now + lease_seconds))
             return self._handed(connection, rater, project, [dict(row)], rubric, now, lease_seconds)[0]
 
-    def skip(self, number: int, skip_id: str, rater: str, project: str, reason: SkipReason, comment: str = "") -> None:
+    def skip(self, number: str, skip_id: str, rater: str, project: str, reason: SkipReason, comment: str = "") -> None:
         """Give a task back for good: this rater is not asked again, and others see why.
 
         Raises:
             UnknownTaskError, ConflictError: as for `submit`.
         """
         with self._database.writing() as connection:
-            row = _task(connection, rater, project, str(number))
+            row = _task(connection, rater, project, number)
             told = {"id": skip_id, "question": row["id"], "rater": rater, "reason": reason, "comment": comment}
             kept = connection.execute(sa.select(skips).where(skips.c.id == skip_id)).mappings().first()
             if kept is None:

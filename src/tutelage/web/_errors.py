@@ -1,0 +1,64 @@
+"""Errors as replies: JSON below /api, a page elsewhere; what the program knows stays inside."""
+
+from __future__ import annotations
+
+import logging
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from tutelage.errors import DataError, DeniedError, DiskError, MissingInputError, TryAgainError, TutelageError
+from tutelage.store.people import InvitationError
+from tutelage.store.work import ConflictError, UnknownTaskError
+from tutelage.web import _pages
+
+logger = logging.getLogger(__name__)
+
+STATUS: dict[type[TutelageError], int] = {
+    InvitationError: 410,
+    UnknownTaskError: 404,
+    ConflictError: 409,
+    DiskError: 507,
+    TryAgainError: 503,
+    DataError: 400,
+    MissingInputError: 404,
+    DeniedError: 403,
+}
+"""Which reply an error of ours becomes; the first that fits."""
+
+
+def answer(request: Request, status: int, *, what: str, wanted: str = "", fix: str = "") -> Response:
+    """The reply of that status, as JSON or as a page."""
+    if request.url.path.startswith("/api/") or request.url.path == "/healthz":
+        headers = {"Retry-After": "2"} if status in (429, 503, 507) else None
+        return JSONResponse({"error": {"what": what, "wanted": wanted, "fix": fix}}, status, headers)
+    if status == 401 and request.method in ("GET", "HEAD"):
+        return _pages.render(request, "signin.html.j2", 401, signed_out=False)
+    return _pages.render(request, "error.html.j2", status, status=status, what=what, fix=fix or wanted)
+
+
+async def of_ours(request: Request, error: Exception) -> Response:
+    """A `TutelageError` as the reply that its kind stands for; a bug says nothing of itself."""
+    assert isinstance(error, TutelageError)
+    status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), 500)
+    if status == 500:
+        logger.error("%s %s: %s", request.method, request.scope.get("route"), error.what)
+        return answer(request, 500, what="something went wrong here", fix="try again; tell the admin if it stays so")
+    if status == 507:
+        what = "the disk of the server is full: this was not saved"
+        return answer(request, 507, what=what, fix="it is sent again by itself; tell the admin")
+    return answer(request, status, what=error.what, fix=error.fix or "")
+
+
+async def of_http(request: Request, error: Exception) -> Response:
+    """What routing found: no such page, no such method."""
+    assert isinstance(error, HTTPException)
+    reply = answer(request, error.status_code, what=error.detail)
+    reply.headers.update(error.headers or {})
+    return reply
+
+
+async def of_bugs(request: Request, error: Exception) -> Response:
+    """Anything else."""
+    return answer(request, 500, what="something went wrong here", fix="try again; tell the admin if it stays so")

@@ -1,0 +1,50 @@
+"""How one server is run: where it answers, its secret, its limits, and what other rooms lend it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tutelage.store.store import Store
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much one client may ask; buckets fill up again evenly."""
+
+    requests_per_minute: float = 1200.0
+    """of one session"""
+    joins_per_minute: float = 20.0
+    """of one address: tries of invitation links and pages without a session"""
+    body_bytes: int = 1_000_000
+    upload_bytes: int = 256_000_000
+    """of one import by an admin"""
+    text_letters: int = 100_000
+    """of one edited answer"""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """
+    Example:
+        >>> Settings(hosts=("127.0.0.1:8000", "localhost:8000"), secret=secrets.token_bytes(32))
+    """
+
+    hosts: tuple[str, ...]
+    """values of the Host header that are answered; a page elsewhere that points its name here is not"""
+    secret: bytes
+    secure: bool = False
+    """the server is reached by HTTPS: cookies go no other way"""
+    session_seconds: float = 30 * 86400.0
+    limits: Limits = field(default_factory=Limits)
+    waiting: Callable[[Store, str], tuple[int, float] | None] | None = None
+    """(store, project) → how many judgements a training run still needs, and in how many seconds; None = none waits"""
+    report: Callable[[Store, str], Mapping[str, Any]] | None = None
+    """(store, project) → agreement, raters, models, as `labelers._consensus.report` counts them"""
+    sampler: Callable[..., Any] | None = None
+    """makes answers to imported prompts with a model folder, where the server was started with one"""
+    questions: Callable[..., Any] | None = None
+    """(samples, project, kind, per_prompt, size, aspects) → comparisons, as `labelers._desk.questions_of` makes them"""
+    rows: Callable[..., Any] | None = None
+    """(store, project, kind, weights, at) → rows of an export, as `labelers._desk.rows_of` makes them"""

@@ -1,0 +1,256 @@
+"""The raters' JSON interface: leases, answers that may be sent again, undo, skip, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from rating_room import Enter, answer, new_id, questions, take
+from tutelage.store.people import People
+from tutelage.store.projects import Aspect, Projects, ProjectSettings
+from tutelage.store.store import Store
+from tutelage.web._openapi import DOCUMENT
+from tutelage.web._settings import Settings
+from tutelage.web.app import create_app
+
+
+def test_a_rater_answers_every_kind_of_task(enter: Enter, store: Store):
+    for kind in ("pair", "ranking", "scores", "best", "edit"):
+        store.ask(questions(1, kind, answers=2 if kind == "pair" else 4, name=kind))
+    client = enter()
+    for _ in range(5):
+        (task,) = take(client)
+        reply = client.post("/api/v1/judgements", json=answer(task, flags=["unsafe"], comment="ok"))
+        assert reply.json() == {"id": reply.json()["id"], "stored": True, "extra": False}, reply.text
+    assert take(client) == []
+    kept = {row.comparison.split("-")[2]: row for row in store.judgements()}
+    assert kept["edit"].edit == "A better answer. 更好。" and kept["pair"].flags == ("unsafe",)
+    assert client.get("/api/v1/me").json()["today"] == {"done": 5, "goal": 50}
+
+
+def test_rows_say_what_was_shown_by_whom_it_was_written_and_under_which_rubric(enter: Enter, store: Store):
+    store.ask(questions(1))
+    Projects(store.database).publish("default", {"en": "# Be fair"}, (), actor="a")
+    client = enter()
+    (task,) = take(client)
+    Projects(store.database).publish("default", {"en": "# Be fairer"}, (), actor="a")
+    client.post("/api/v1/judgements", json=answer(task, confirmed=True, strength=2))
+    (row,) = store.history()
+    assert row["models"] == ["SECRET-model0", "SECRET-model1"] and row["probability"] == 0.5
+    assert (row["rubric"], row["shown"], row["confirmed"], row["seconds"]) == ("1", task["shown"], True, 2.5)
+
+
+def test_asking_again_gives_the_same_tasks_first(enter: Enter, store: Store):
+    store.ask(questions(5))
+    client = enter()
+    first = take(client, 2)
+    assert take(client, 3)[:2] == first and len(take(client, 3)) == 3
+
+
+def test_ten_parallel_submits_of_one_id_are_one_row_and_one_reply(enter: Enter, store: Store):
+    store.ask(questions(1))
+    client = enter()
+    judgement = answer(take(client)[0])
+    with ThreadPoolExecutor(10) as pool:
+        replies = list(pool.map(lambda _: client.post("/api/v1/judgements", json=judgement), range(10)))
+    assert {reply.status_code for reply in replies} == {200}
+    assert {reply.text for reply in replies} == {replies[0].text} and len(store.history()) == 1
+
+
+def test_replay_after_a_restart_gives_the_same_reply(enter: Enter, store: Store):
+    store.ask(questions(1))
+    client = enter()
+    judgement = answer(take(client)[0])
+    first = client.post("/api/v1/judgements", json=judgement).json()
+    with Store(store.database.path or "") as again:
+        client.app = create_app(again, Settings(hosts=("127.0.0.1:8000",), secret=b"s" * 32))
+        assert client.post("/api/v1/judgements", json=judgement).json() == first
+    assert len(store.history()) == 1
+
+
+def test_an_id_is_never_used_twice_for_different_answers(enter: Enter, store: Store):
+    store.ask(questions(2))
+    client, other = enter("ann"), enter("bo")
+    judgement = answer(take(client)[0])
+    assert client.post("/api/v1/judgements", json=judgement).status_code == 200
+    assert client.post("/api/v1/judgements", json=judgement | {"comment": "x"}).status_code == 409
+    stolen = answer(take(other)[0], id=judgement["id"])
+    assert other.post("/api/v1/judgements", json=stolen).status_code == 409
+    assert len(store.history()) == 1
+
+
+def test_a_second_tab_that_says_the_same_adds_no_row_and_other_words_are_an_edit(enter: Enter, store: Store):
+    store.ask(questions(1))
+    client = enter()
+    (task,) = take(client)
+    first = client.post("/api/v1/judgements", json=answer(task)).json()
+    assert client.post("/api/v1/judgements", json=answer(task, seconds=9)).json() == first
+    assert len(store.history()) == 1
+    assert client.post("/api/v1/judgements", json=answer(task, comment="on second thought")).json()["id"] != first["id"]
+    assert len(store.history()) == 2 and [row.comment for row in store.judgements()] == ["on second thought"]
+
+
+def test_undo_adds_a_row_and_gives_the_task_back_however_often_it_is_sent(enter: Enter, store: Store):
+    store.ask(questions(1), overlap=1)
+    client, other = enter("ann"), enter("bo")
+    (task,) = take(client)
+    kept = answer(task)
+    client.post("/api/v1/judgements", json=kept)
+    taken_back = {"id": new_id()}
+    replies = [client.post(f"/api/v1/judgements/{kept['id']}/undo", json=taken_back) for _ in range(3)]
+    assert {reply.text for reply in replies} == {json.dumps({"task": task}, ensure_ascii=False, separators=(",", ":"))}
+    assert store.judgements() == [] and len(store.history()) == 2
+    assert take(other) == [], "the task is held by the one who took the answer back"
+    assert client.post(f"/api/v1/judgements/{kept['id']}/undo", json={"id": new_id()}).status_code == 409
+    assert other.post(f"/api/v1/judgements/{kept['id']}/undo", json={"id": new_id()}).status_code == 404
+    assert client.post("/api/v1/judgements", json=answer(task)).status_code == 200
+    assert len(store.judgements()) == 1
+
+
+def test_a_skipped_task_comes_back_to_others_only(enter: Enter, store: Store):
+    store.ask(questions(1))
+    client, other = enter("ann"), enter("bo")
+    (task,) = take(client)
+    skip = {"id": new_id(), "reason": "no_knowledge", "comment": "physics"}
+    for _ in range(2):
+        assert client.post(f"/api/v1/tasks/{task['id']}/skip", json=skip).status_code == 200
+    assert client.post(f"/api/v1/tasks/{task['id']}/skip", json=skip | {"reason": "unsafe"}).status_code == 409
+    assert take(client) == [] and take(other)[0]["id"] == task["id"]
+
+
+def test_nobody_answers_what_was_not_handed_to_them(enter: Enter, store: Store):
+    store.ask(questions(1), overlap=1)
+    store.ask(questions(1, name="other"), project="other", overlap=1)
+    client, stranger = enter("ann"), enter("bo", project="other")
+    (task,) = take(client)
+    assert stranger.post("/api/v1/judgements", json=answer(task)).status_code == 404
+    assert (
+        stranger.post(f"/api/v1/tasks/{task['id']}/skip", json={"id": new_id(), "reason": "other"}).status_code == 404
+    )
+
+
+def test_a_late_answer_is_kept_and_called_extra_beyond_the_overlap(enter: Enter, store: Store):
+    store.ask(questions(1), overlap=1)
+    Projects(store.database).change("default", ProjectSettings(lease_seconds=30), actor="a")
+    late, quick = enter("late"), enter("quick")
+    (task,) = take(late)
+    with store.database.writing() as connection:
+        connection.exec_driver_sql("UPDATE leases SET expires = 0")
+    assert quick.post("/api/v1/judgements", json=answer(take(quick)[0])).json()["extra"] is False
+    assert late.post("/api/v1/judgements", json=answer(task)).json()["extra"] is True
+    assert len(store.judgements()) == 2
+
+
+def test_order_is_each_raters_own_and_stays_the_same(enter: Enter, store: Store):
+    store.ask(questions(1, "ranking", answers=6), overlap=20)
+    orders = {tuple(take(enter(f"r{number}"))[0]["shown"]) for number in range(8)}
+    assert len(orders) > 4
+
+
+def test_no_reply_says_who_wrote_what(enter: Enter, store: Store):
+    for kind in ("pair", "ranking", "scores", "best", "edit"):
+        store.ask(questions(1, kind, name=kind))
+    client = enter()
+    tasks = [take(client)[0]]
+    told = client.get("/api/v1/me").text + client.get("/api/v1/guidelines").text
+    while tasks[-1:]:
+        kept = answer(tasks[-1])
+        told += json.dumps(tasks[-1]) + client.post("/api/v1/judgements", json=kept).text
+        tasks = take(client)
+    assert "SECRET" not in told
+
+
+def test_scores_carry_the_wording_of_their_rubric(enter: Enter, store: Store):
+    store.ask(questions(1, "scores"))
+    anchors = {"0": {"en": "Wrong", "zh": "错误"}, "5": {"en": "Right"}}
+    aspects = (Aspect("faithful", {"en": "Faithful", "zh": "忠实"}, (0.0, 5.0), 0.5, anchors),)
+    Projects(store.database).publish("default", {"zh": "# 公平"}, aspects, actor="a")
+    client = enter()
+    faithful, fluent = take(client)[0]["aspects"]
+    assert faithful["anchors"]["5"] == {"en": "Right", "zh": "Right"} and faithful["step"] == 0.5
+    assert fluent == {
+        "name": "fluent",
+        "label": {"en": "fluent", "zh": "fluent"},
+        "scale": [0, 5],
+        "step": 1,
+        "anchors": {},
+    }
+    assert client.get("/api/v1/guidelines").json()["html"]["en"] == "<h1>公平</h1>\n"
+
+
+def test_language_is_kept_with_the_account(enter: Enter):
+    client = enter()
+    assert client.post("/api/v1/language", json={"language": "zh"}).status_code == 204
+    assert client.get("/api/v1/me").json()["language"] == "zh"
+    assert client.post("/api/v1/language", json={"language": "fr"}).status_code == 400
+
+
+WRONG = {
+    "no id": {"id": None},
+    "an id that is no UUID": {"id": "1; DROP TABLE judgements"},
+    "a task that is no number": {"task": "../1"},
+    "too many ranks": {"ranks": [1, 2, 3]},
+    "a rank of nobody's": {"ranks": [2, 2]},
+    "ranks as truth": {"ranks": [True, 2]},
+    "an order of other candidates": {"shown": [0, 5]},
+    "a strength beyond the levels": {"strength": 4},
+    "endless time": {"seconds": 1e99},
+    "time as text": {"seconds": "1"},
+    "a flag of one's own": {"flags": ["x"]},
+    "half a surrogate pair": {"comment": "\ud800"},
+    "a NUL": {"comment": "a\x00b"},
+    "too long a comment": {"comment": "x" * 5001},
+    "an unknown name": {"rater": "bo"},
+    "no word on untouched starts": {"confirmed": None},
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_not_an_answer_is_refused_in_words_and_not_stored(name: str, enter: Enter, store: Store):
+    store.ask(questions(1))
+    client = enter()
+    reply = client.post("/api/v1/judgements", content=json.dumps(answer(take(client)[0]) | WRONG[name]), headers=JSON)
+    assert reply.status_code == 400 and reply.json()["error"]["what"]
+    assert store.history() == []
+
+
+JSON = {"content-type": "application/json"}
+
+
+@pytest.mark.parametrize(
+    "body", ["", "{", "[]", '{"n": NaN}', '{"n": 5}', "[" * 5000 + "]" * 5000, '{"n":' + "9" * 5000 + "}"]
+)
+def test_what_is_not_json_is_refused(body: str, enter: Enter):
+    assert enter().post("/api/v1/tasks/next", content=body, headers=JSON).status_code == 400
+
+
+def test_other_content_types_are_refused_since_forms_of_other_sites_can_send_them(enter: Enter):
+    reply = enter().post("/api/v1/tasks/next", content='{"n": 1}', headers={"content-type": "text/plain"})
+    assert reply.status_code == 400
+
+
+def test_the_document_names_every_route_and_the_fields_that_are_sent(enter: Enter, store: Store):
+    from tutelage.web import api
+
+    routes = {
+        (route.path, method.lower()) for route in api.routes for method in route.methods or () if method != "HEAD"
+    }
+    told = {(path, method) for path, methods in DOCUMENT["paths"].items() for method in methods}
+    assert told == routes
+    store.ask(questions(1, "scores"))
+    client = enter()
+    schemas = client.get("/api/v1/openapi.json").json()["components"]["schemas"]
+    assert set(schemas["Me"]["required"]) == client.get("/api/v1/me").json().keys()
+    (task,) = take(client)
+    assert set(schemas["Task"]["required"]) == task.keys() == schemas["Task"]["properties"].keys()
+    assert set(schemas["Aspect"]["required"]) == task["aspects"][0].keys()
+    assert set(schemas["Judgement"]["properties"]) == set(api._JUDGEMENT)
+
+
+def test_a_closed_project_hands_out_nothing(enter: Enter, store: Store):
+    store.ask(questions(1))
+    Projects(store.database).change("default", ProjectSettings(open=False), actor="a")
+    assert take(enter()) == []
+    assert People(store.database, b"s" * 32).accounts()[0].projects == ("default",)

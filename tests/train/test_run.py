@@ -114,6 +114,12 @@ def test_lineage_names_the_inputs_and_the_parents(tmp_path: Path) -> None:
     assert len(family["model"]["w.safetensors"]) == 64
 
 
+def test_a_reward_of_any_length_is_no_file_and_no_error(tmp_path: Path) -> None:
+    long = " + ".join(["0.05*operator:eq"] * 20)
+    learn(tmp_path / "run", 3, config={**options(3)["config"], "reward": long})
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["config"]["reward"] == long
+
+
 def test_a_folder_with_other_things_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(CannotCreateError, match="it holds thesis.tex") as caught:

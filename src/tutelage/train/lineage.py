@@ -132,9 +132,16 @@ def _named_paths(values: Mapping[str, Any]) -> dict[str, Path]:
         for index, one in enumerate(several):
             if key in FREE or not isinstance(one, str) or not one or len(one) > 1024 or "\n" in one:
                 continue
-            if ("/" in one or "." in one or key.endswith(("data", "model"))) and Path(one).exists():
+            if ("/" in one or "." in one or key.endswith(("data", "model"))) and _exists(one):
                 found[key if not isinstance(value, list) else f"{key}[{index}]"] = Path(one)
     return found
+
+
+def _exists(text: str) -> bool:
+    try:
+        return Path(text).exists()
+    except OSError:  # longer than any file's name
+        return False
 
 
 def _input(path: Path, known: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -49,9 +49,9 @@ def dawid_skene(
         smoothing: added to every cell of a confusion matrix (the paper has 0).
     """
     answers = list(rows)
-    items, item = _number([row[0] for row in answers])
-    raters, rater = _number([row[1] for row in answers])
-    classes, given = _number([row[2] for row in answers])
+    items, item = numbered([row[0] for row in answers])
+    raters, rater = numbered([row[1] for row in answers])
+    classes, given = numbered([row[2] for row in answers])
     truth = np.zeros((len(items), len(classes)))
     np.add.at(truth, (item, given), 1.0)
     truth /= truth.sum(1, keepdims=True)
@@ -136,8 +136,8 @@ def believe_raters(votes: Sequence[PairVote], *, rounds: int = 200, tolerance: f
 
     With less than two votes per item nothing tells raters apart; they all keep the prior.
     """
-    items, item = _number([vote.item for vote in votes])
-    names, rater = _number([vote.rater for vote in votes])
+    items, item = numbered([vote.item for vote in votes])
+    names, rater = numbered([vote.rater for vote in votes])
     choice = np.array([vote.choice for vote in votes], dtype=np.int64)
     known = np.array([vote.left is not None for vote in votes], dtype=bool)
     first_left = np.array([vote.left is not False for vote in votes], dtype=bool)
@@ -166,7 +166,7 @@ def believe_raters(votes: Sequence[PairVote], *, rounds: int = 200, tolerance: f
 
 def believe_everyone(votes: Sequence[PairVote]) -> PairModel:
     """The plain majority, every rater weighing 1: P(first) is the share of votes for it, ties counting half."""
-    items, item = _number([vote.item for vote in votes])
+    items, item = numbered([vote.item for vote in votes])
     choice = np.array([vote.choice for vote in votes], dtype=np.int64)
     everyone = believe_raters(votes).raters
     told = {name: PairRater(each.votes, each.accuracy, each.left, each.ties, 1.0) for name, each in everyone.items()}
@@ -178,7 +178,7 @@ def believe_everyone(votes: Sequence[PairVote]) -> PairModel:
     )
 
 
-def _number(values: Sequence[H]) -> tuple[list[H], Indices]:
+def numbered(values: Sequence[H]) -> tuple[list[H], Indices]:
     """The distinct values, sorted as text, and each value's place among them."""
     distinct = sorted(set(values), key=str)
     place = {value: index for index, value in enumerate(distinct)}

@@ -71,6 +71,11 @@ def test_clipped_tokens_are_those_that_the_ratio_bounds(ratio: str, share: float
     assert float(found) == pytest.approx(share)
 
 
+def test_asking_again_for_what_is_not_left_out_is_refused() -> None:
+    with pytest.raises(UsageError, match="nothing is left out"):
+        GRPO.Config(resample=2)
+
+
 def test_a_mean_over_one_answer_is_refused() -> None:
     with pytest.raises(UsageError, match="at least two"):
         Reinforce.Config(batch_size=1)

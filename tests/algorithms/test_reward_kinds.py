@@ -185,5 +185,8 @@ def test_what_makes_no_sense_together_is_refused(make: Made) -> None:
         make([PAIR], ties="marginal")
     with pytest.raises(UsageError, match="for pairs"):
         make(ROWS["plackett-luce"], kind="plackett-luce", ties="rao-kupper")
+    for aspects in ("a=1,a=2", "a=b", "=1"):
+        with pytest.raises(UsageError, match="are no aspects"):
+            RewardModelConfig(aspects=aspects).scorer_heads()
     kinds = next(field.kind for field in describe(RewardModelConfig) if field.name == "kind")
     assert set(OBJECTIVES) <= set(kinds.__args__)

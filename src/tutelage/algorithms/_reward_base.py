@@ -69,10 +69,11 @@ class RewardModelConfig(TrainConfig):
             UsageError: `aspects` is no list of NAME=NUMBER.
         """
         named: dict[str, float] = {}
-        for item in filter(None, self.aspects.split(",")):
+        items = [item for item in self.aspects.split(",") if item]
+        for item in items:
             name, equals, weight = item.partition("=")
             named[name.strip()] = _number(weight) if equals else 1.0
-        if "" in named or not all(map(math.isfinite, named.values())):
+        if "" in named or len(named) < len(items) or not all(map(math.isfinite, named.values())):
             raise UsageError(f"'{self.aspects}' are no aspects", fix="--aspects faithful=1,concise=0.5")
         return Heads(tuple(named.items()) or Heads().aspects, self.ensemble)
 

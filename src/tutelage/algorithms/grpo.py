@@ -10,6 +10,7 @@ import torch
 from tutelage.algorithms._groups import Grouped, GroupedConfig
 from tutelage.algorithms._online import Answers
 from tutelage.batches import Loss, Referenced
+from tutelage.errors import UsageError
 from tutelage.ops.logprobs import kl
 from tutelage.ops.losses import (
     Aggregation,
@@ -57,6 +58,11 @@ class GRPOConfig(GroupedConfig):
     overlong: int = 0
     """the score falls over the last so many tokens before --max-new-tokens, by up to 1 (DAPO), beside
     --missing-stop-penalty; changes the optimum; 0 = off"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.resample and not self.dynamic_sampling:
+            raise UsageError("nothing is left out that could be asked again", fix="--resample with --dynamic-sampling")
 
     def sane(self) -> dict[str, bool]:
         return super().sane() | {

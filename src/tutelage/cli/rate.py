@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from tutelage.cli._rate_serve import Invite, Serve, invite, serve
 from tutelage.cli._ui import UI
 from tutelage.config import Resolved
 from tutelage.errors import DataError, UsageError
@@ -388,6 +389,8 @@ def _beside(out: str, name: str) -> str:
 
 
 VERBS = {
+    "serve": (Serve, serve),
+    "invite": (Invite, invite),
     "simulate": (Simulate, simulate),
     "import": (Import, import_),
     "export": (Export, export),

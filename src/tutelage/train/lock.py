@@ -23,10 +23,13 @@ class Lock:
         >>> lock = Lock(Path("RUN/run.lock"))
         >>> lock.acquire()
         >>> lock.release()
+
+    Args:
+        held, other: what to say to whom comes second: what the holder is doing, and what else to choose.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, held: str = "this run is being written", other: str = "another --out") -> None:
+        self.path, self.held, self.other = path, held, other
         self._handle: int | None = None
 
     def acquire(self) -> None:
@@ -87,10 +90,10 @@ class Lock:
 
     def _busy(self, holder: dict[str, Any]) -> TryAgainError:
         who = f"pid {holder['pid']} on {holder['host']}" if holder else "another process"
-        fix = "wait until it ends, or choose another --out"
+        fix = f"wait until it ends, or choose {self.other}"
         if holder and holder["host"] == socket.gethostname():
-            fix = f"wait until it ends, stop it with `kill {holder['pid']}`, or choose another --out"
-        return TryAgainError(f"this run is being written by {who}", where=str(self.path.parent), fix=fix)
+            fix = f"wait until it ends, stop it with `kill {holder['pid']}`, or choose {self.other}"
+        return TryAgainError(f"{self.held} by {who}", where=str(self.path.parent), fix=fix)
 
 
 def _holder(handle: int) -> dict[str, Any]:

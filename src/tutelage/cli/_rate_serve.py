@@ -1,0 +1,261 @@
+"""`tutelage rate serve` and `rate invite`: the rating application on one database, and the links into it."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from tutelage.cli._ui import UI
+from tutelage.config import Resolved
+from tutelage.errors import CannotCreateError, MissingInputError, UsageError
+
+if TYPE_CHECKING:
+    from tutelage.store.people import People
+    from tutelage.store.store import Store
+    from tutelage.train.lock import Lock
+    from tutelage.web._settings import Settings
+
+PORT = 8600
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serve:
+    """Serve the rating pages until stopped."""
+
+    db: str = "ratings.db"
+    """file of the ratings, made when it is not there, or postgresql://…"""
+    host: str = "127.0.0.1"
+    """address to listen at; others than this machine's own need HTTPS or your consent"""
+    port: int = PORT
+    """port to listen at; 0 = any free one"""
+    project: str = "default"
+    """project that the first admin is invited to"""
+    names: tuple[str, ...] = ()
+    """host names under which browsers reach it, besides localhost: rate.example.org"""
+    tls_cert: str = ""
+    """certificate (chain) for HTTPS, PEM"""
+    tls_key: str = ""
+    """its private key, PEM"""
+    behind_https: bool = False
+    """a proxy on this machine speaks HTTPS for it: cookies then travel no other way"""
+    insecure_http_i_understand: bool = False
+    """listen at any address without HTTPS: whoever sees the traffic can read and send in the raters' names"""
+    secret_file: str = ""
+    """where the secret lies; by default beside the database"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Invite:
+    """Make links that let people in, each good once."""
+
+    db: str = "ratings.db"
+    """database of the ratings"""
+    project: str = "default"
+    """project to rate in"""
+    role: Literal["rater", "admin"] = "rater"
+    """an admin sees and changes everything"""
+    count: int = 1
+    """how many links"""
+    name: str = ""
+    """name that the rater is shown with; several get numbers"""
+    rater: str = ""
+    """let this rater in again instead of making a new one"""
+    language: Literal["en", "zh"] = "en"
+    """language of the pages until the rater chooses"""
+    days: float = 7.0
+    """how long the links are good"""
+    url: str = f"http://127.0.0.1:{PORT}"
+    """address of the server as the raters reach it"""
+    secret_file: str = ""
+    """where the secret lies; by default beside the database"""
+
+
+def serve(resolved: Resolved[Serve], ui: UI) -> int:
+    """Serve the rating pages on this machine until stopped; the first start prints a link for the admin."""
+    from tutelage.store.people import People
+    from tutelage.store.store import Store
+    from tutelage.web._secret import place, secret_at
+
+    config = resolved.config
+    _check_address(config)
+    lock = _lock(config.db)
+    try:
+        with Store(config.db) as store, _listen(config) as listening:
+            port = listening.getsockname()[1]
+            secret = secret_at(place(config.db, config.secret_file))
+            link = _admin_link(People(store.database, secret), config, port)
+            base = _base(config, port)
+            ui.say(f"rating at {base} (database {config.db}, pid {os.getpid()}); Ctrl-C stops it")
+            if link:
+                ui.say(f"admin, once and within an hour: {link}")
+            else:
+                ui.say("further links: tutelage rate invite")
+            ui.result({"url": base, "admin_link": link, "pid": os.getpid(), "db": config.db})
+            _run(store, _settings(config, secret, port), config, listening)
+    finally:
+        if lock is not None:
+            lock.release()
+    return 0
+
+
+def invite(resolved: Resolved[Invite], ui: UI) -> int:
+    """Make single-use links that let raters (or an admin) in."""
+    from tutelage.store.people import DAY, People
+    from tutelage.store.store import Store
+    from tutelage.web._secret import place, secret_at
+
+    config = resolved.config
+    if config.count < 1 or (config.rater and config.count > 1):
+        raise UsageError(f"count {config.count}: one link or more, and one only for a rater who is there already")
+    links: list[dict[str, Any]] = []
+    with Store(config.db, create=False) as store:
+        people = People(store.database, secret_at(place(config.db, config.secret_file)))
+        for number in range(1, config.count + 1):
+            name = config.name if config.count == 1 or not config.name else f"{config.name} {number}"
+            token = people.invite(
+                config.project,
+                actor="cli",
+                role=config.role,
+                name=name,
+                rater=config.rater,
+                language=config.language,
+                seconds=config.days * DAY,
+            )
+            links.append({"name": name, "role": config.role, "link": f"{config.url.rstrip('/')}/join/{token}"})
+    for line in links:
+        ui.say(f"{line['name'] + ': ' if line['name'] else ''}{line['link']}")
+    ui.say(f"each works once, within {config.days:g} days, for project {config.project}")
+    ui.result({"links": links})
+    return 0
+
+
+def _check_address(config: Serve) -> None:
+    """Refuse what would let others listen in, before anything is made."""
+    if bool(config.tls_cert) != bool(config.tls_key):
+        raise UsageError("HTTPS needs both --tls-cert and --tls-key")
+    for path in (config.tls_cert, config.tls_key):
+        if path and not Path(path).is_file():
+            raise MissingInputError("there is no such file", where=path)
+    if not 0 <= config.port <= 65535:
+        raise UsageError(f"port {config.port} is not from 0 to 65535")
+    if _is_loopback(config.host):
+        return
+    if not config.tls_cert and not config.insecure_http_i_understand:
+        raise UsageError(
+            f"{config.host} can be reached from other machines, and without HTTPS everybody in between can read and "
+            "rate in the raters' names",
+            fix="--tls-cert FILE --tls-key FILE; or a proxy with HTTPS on this machine in front of 127.0.0.1; or, on a "
+            "network that you trust, --insecure-http-i-understand",
+        )
+    if config.host in ("0.0.0.0", "::", "") and not config.names:
+        raise UsageError(
+            "the server must know by which names it is reached, or other sites could speak for it",
+            fix="--names rate.example.org or the machine's address",
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _lock(db: str) -> Lock | None:
+    """One server on one file; PostgreSQL orders any number by itself."""
+    from tutelage.train.lock import Lock
+
+    if "://" in db and not db.startswith("sqlite:///"):
+        return None
+    path = Path(f"{db.removeprefix('sqlite:///')}.lock")
+    if not path.parent.is_dir():
+        path.parent.mkdir(parents=True, exist_ok=True)
+    lock = Lock(path, "this database is being served", "another --db")
+    lock.acquire()
+    return lock
+
+
+def _listen(config: Serve) -> socket.socket:
+    """A socket that accepts already, so that nobody meets a closed door while the rest starts."""
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    made = socket.socket(family)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind((config.host, config.port))
+        made.listen(512)
+    except OSError as error:
+        made.close()
+        raise CannotCreateError(
+            f"cannot listen at {config.host}:{config.port}: {error.strerror or error}",
+            fix="choose another --port (0 = any free one), or stop the program that has it",
+        ) from error
+    return made
+
+
+def _base(config: Serve, port: int) -> str:
+    scheme = "https" if config.tls_cert or config.behind_https else "http"
+    if config.names:
+        name = config.names[0]
+        return f"{scheme}://{name}" if config.behind_https or ":" in name else f"{scheme}://{name}:{port}"
+    return f"{scheme}://[{config.host}]:{port}" if ":" in config.host else f"{scheme}://{config.host}:{port}"
+
+
+def _settings(config: Serve, secret: bytes, port: int) -> Settings:
+    from tutelage.labelers import _desk
+    from tutelage.labelers._consensus import report
+    from tutelage.web._settings import Settings
+
+    told = [name.lower() for name in config.names]
+    local = ["127.0.0.1", "localhost", "[::1]"]
+    own = f"[{config.host}]" if ":" in config.host else config.host
+    hosts = {*told, *(f"{name}:{port}" for name in (*local, own, *told))}
+    secure = bool(config.tls_cert) or config.behind_https
+    return Settings(
+        hosts=tuple(sorted(hosts)),
+        secret=secret,
+        secure=secure,
+        report=report,
+        questions=_desk.questions_of,
+        rows=_desk.rows_of,
+    )
+
+
+def _admin_link(people: People, config: Serve, port: int) -> str:
+    """A link for the first admin; empty when there is one already."""
+    if any(account.role == "admin" and account.active for account in people.accounts()):
+        return ""
+    token = people.invite(config.project, actor="cli", role="admin", name="admin", seconds=3600)
+    return f"{_base(config, port)}/join/{token}"
+
+
+def _run(store: Store, settings: Settings, config: Serve, listening: socket.socket) -> None:
+    import uvicorn
+
+    from tutelage.web.app import create_app
+
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(store, settings),
+            log_level="warning",
+            access_log=False,  # addresses of raters and tokens of links are nobody's business
+            server_header=False,
+            proxy_headers=False,
+            lifespan="off",
+            ws="none",
+            loop="asyncio",
+            http="h11",
+            limit_concurrency=500,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=5,
+            h11_max_incomplete_event_size=32_768,
+            ssl_certfile=config.tls_cert or None,
+            ssl_keyfile=config.tls_key or None,
+        )
+    )
+    server.run(sockets=[listening])

@@ -1,0 +1,324 @@
+// The rater's sitting: tasks fetched ahead, the one on the screen, its draft, what was sent and how to take it back.
+// Nothing here touches the page; `screen.tsx` draws it and `onChange` says when.
+
+import { blank, gapOf, judgementOf, keep, type Draft, type Gap, type Step } from "./answers";
+import { Refusal, call } from "./api";
+import { newId } from "./ids";
+import { memorise, recall } from "./memo";
+import { Outbox, type Mood, type Refused, type Sending } from "./outbox";
+import { Shelf } from "./shelf";
+import type { Boot, Guidelines, Language, Me, Task, Waiting } from "./types";
+
+export type Phase = "loading" | "rating" | "empty" | "unreachable" | "signed-out" | "error";
+export type Reason = "unclear" | "too_long" | "no_knowledge" | "unsafe" | "other";
+type Past = { key: string; id: string; task: Task; draft: Draft; skipped: boolean };
+
+const AHEAD = 2; // tasks kept ready behind the one on the screen
+const PAST = 20; // answers that can be taken back
+const SETTLE = 180; // milliseconds in which a new task takes no answer: a second press was meant for the one before
+const EMPTY_AGAIN = 15_000;
+
+export class Session {
+  me: Me | null = null;
+  language: Language;
+  phase: Phase = "loading";
+  problem = "";
+  task: Task | null = null;
+  draft: Draft = blank;
+  gap: Gap | null = null;
+  said = { word: "", count: 0, turn: 0 }; // for the live region
+  mood: Mood = { waiting: 0, trouble: "" };
+  refused: Refused[] = [];
+  guidelines: Guidelines | null = null;
+  newRubric = false;
+  deadline: (Waiting & { at: number }) | null = null;
+  settledAt = 0;
+
+  private queue: { task: Task; until: number }[] = [];
+  private past: Past[] = [];
+  private fetching = false;
+  private again = 0;
+  private shelf!: Shelf;
+  private outbox!: Outbox;
+  private watch = { since: 0, seconds: 0 };
+
+  constructor(boot: Boot, private readonly onChange: () => void) {
+    this.language = boot.language;
+  }
+
+  get undoable(): boolean {
+    return this.past.length > 0;
+  }
+
+  async start(): Promise<void> {
+    this.shelf = await Shelf.open();
+    document.addEventListener("visibilitychange", () => this.visibility());
+    try {
+      this.meet(await call<Me>("GET", "/api/v1/me"));
+      this.language = this.me!.language;
+    } catch (error) {
+      this.failed(error);
+      if (this.phase === "unreachable") this.again = window.setTimeout(() => void this.start(), 3000);
+      return;
+    }
+    const rater = this.me!.rater;
+    this.outbox = new Outbox(
+      this.shelf, rater,
+      (mood) => this.change({ mood }),
+      (sending, reply) => this.sent(sending, reply as { id?: string; extra?: boolean } | null),
+      (refused) => this.change({ refused: [...this.refused, refused] }),
+    );
+    this.past = await this.shelf.all<Past>("history", `${rater}/`);
+    await this.outbox.load();
+    await this.fill();
+    this.poll();
+  }
+
+  // -------------------------------------------------------------- the task on the screen
+
+  step(step: Step | null): void {
+    if (step === null || this.task === null || (step.done && performance.now() < this.settledAt)) return;
+    this.change({ draft: step.draft, gap: null });
+    this.saveDraft();
+    if (step.done) this.submit();
+  }
+
+  revise(part: Partial<Draft>): void {
+    this.step({ draft: { ...this.draft, ...part }, done: false });
+  }
+
+  /** Send the answer; with a gap, say so instead. Enter twice on a gap that may be kept keeps it. */
+  submit(): void {
+    if (this.task === null || performance.now() < this.settledAt) return;
+    const gap = gapOf(this.task, this.draft);
+    if (gap !== null) {
+      if (gap.keep && this.gap?.keep === true) return this.keepAndSubmit();
+      this.change({ gap });
+      return this.say(gap.word, gap.count);
+    }
+    const id = newId();
+    const body = judgementOf(this.task, this.draft, id, this.lap());
+    this.remember({ id, task: this.task, draft: this.draft, skipped: false });
+    void this.outbox.add("/api/v1/judgements", { ...body }, this.task.id);
+    this.count(1);
+    this.say("said_saved");
+    this.next();
+  }
+
+  /** One key says that what nobody moved is the answer; on anything else it does nothing. */
+  keepUntouched(): void {
+    if (this.task !== null && gapOf(this.task, this.draft)?.keep === true) this.keepAndSubmit();
+  }
+
+  keepAndSubmit(): void {
+    if (this.task === null) return;
+    this.draft = keep(this.task, this.draft);
+    this.gap = null;
+    this.submit();
+  }
+
+  skip(reason: Reason, comment: string): void {
+    if (this.task === null || performance.now() < this.settledAt) return;
+    const id = newId();
+    const note = comment.trim();
+    void this.outbox.add(`/api/v1/tasks/${encodeURIComponent(this.task.id)}/skip`, { id, reason, ...(note === "" ? {} : { comment: note }) }, this.task.id);
+    this.remember({ id, task: this.task, draft: this.draft, skipped: true });
+    this.say("said_skipped");
+    this.next();
+  }
+
+  /** The last answer comes back to the screen as it was; a row on the server takes it back. */
+  undo(): void {
+    const last = this.past.at(-1);
+    if (last === undefined) return this.say("said_nothing_to_undo");
+    if (last.skipped) return this.say("said_skip_stays");
+    this.past.pop();
+    void this.shelf.remove("history", last.key);
+    void this.outbox.add(`/api/v1/judgements/${encodeURIComponent(last.id)}/undo`, { id: newId() }, last.task.id);
+    this.count(-1);
+    if (this.task !== null) this.queue.unshift({ task: this.task, until: this.until(this.task) });
+    this.show(last.task, { ...last.draft, confirmed: false });
+    this.say("said_undone");
+  }
+
+  private next(): void {
+    if (this.task !== null) memorise(this.draftKey(this.task), null);
+    const now = performance.now();
+    this.queue = this.queue.filter((each) => each.until > now); // leases that ran out are someone else's by now
+    const first = this.queue.shift();
+    if (first === undefined) {
+      this.change({ task: null, draft: blank, gap: null, phase: "loading" });
+    } else {
+      this.show(first.task);
+    }
+    void this.fill();
+  }
+
+  private show(task: Task, draft?: Draft): void {
+    const seen = Number(recall(this.rubricKey()) ?? task.rubric);
+    const newRubric = this.newRubric || task.rubric > seen;
+    this.watch = { since: performance.now(), seconds: 0 };
+    this.settledAt = performance.now() + SETTLE;
+    this.change({ task, draft: draft ?? this.savedDraft(task), gap: null, phase: "rating", newRubric });
+    if (!newRubric) memorise(this.rubricKey(), String(task.rubric));
+  }
+
+  // -------------------------------------------------------------- tasks ahead
+
+  async fill(): Promise<void> {
+    if (this.fetching || this.queue.length >= AHEAD) return;
+    this.fetching = true;
+    clearTimeout(this.again);
+    try {
+      const held = this.queue.length + (this.task === null ? 0 : 1) + this.mood.waiting;
+      const { tasks } = await call<{ tasks: Task[] }>("POST", "/api/v1/tasks/next", { n: Math.min(4, held + AHEAD) });
+      this.take(tasks);
+    } catch (error) {
+      if (this.task === null) this.failed(error);
+      if (!(error instanceof Refusal) || error.passing) this.again = window.setTimeout(() => void this.fill(), 3000);
+    } finally {
+      this.fetching = false;
+    }
+  }
+
+  private take(tasks: Task[]): void {
+    const known = new Set([...this.queue.map((each) => each.task.id), ...this.outbox.tasks, this.task?.id ?? ""]);
+    for (const task of tasks.filter((each) => !known.has(each.id))) this.queue.push({ task, until: this.until(task) });
+    if (this.task !== null) return;
+    const first = this.queue.shift();
+    if (first !== undefined) {
+      this.show(first.task);
+      this.fetching = false;
+      void this.fill();
+    } else {
+      this.change({ phase: "empty" });
+      this.again = window.setTimeout(() => void this.fill(), this.mood.waiting > 0 ? 500 : EMPTY_AGAIN);
+    }
+  }
+
+  private until(task: Task): number {
+    return performance.now() + task.lease_seconds * 900;
+  }
+
+  // -------------------------------------------------------------- the frame around it
+
+  async setLanguage(language: Language): Promise<void> {
+    this.change({ language });
+    document.documentElement.lang = language === "zh" ? "zh-Hans" : language;
+    await call("POST", "/api/v1/language", { language }).catch(() => undefined); // the page has changed; the account may later
+  }
+
+  async openGuidelines(): Promise<void> {
+    if (this.guidelines === null || this.newRubric) {
+      const guidelines = await call<Guidelines>("GET", "/api/v1/guidelines").catch(() => null);
+      if (guidelines === null) return;
+      this.change({ guidelines });
+      memorise(this.rubricKey(), String(guidelines.version));
+    }
+    this.change({ newRubric: false });
+  }
+
+  dismissRefused(): void {
+    this.change({ refused: [] });
+  }
+
+  retry(): void {
+    clearTimeout(this.again);
+    if (this.me === null) return void this.start();
+    this.outbox.retry();
+    void this.fill();
+  }
+
+  private poll(): void {
+    const wait = this.deadline === null ? 45_000 : 10_000;
+    setTimeout(async () => {
+      if (document.visibilityState === "visible") await call<Me>("GET", "/api/v1/me").then((me) => this.meet(me), () => undefined);
+      this.poll();
+    }, wait);
+  }
+
+  private meet(me: Me): void {
+    const unsent = this.mood.waiting; // those are done for the rater, though not yet for the server
+    const today = this.me === null || unsent === 0 ? me.today : this.me.today;
+    const deadline = me.waiting === null ? null : { ...me.waiting, at: performance.now() + me.waiting.deadline_seconds * 1000 };
+    this.change({ me: { ...me, today }, deadline });
+  }
+
+  private count(by: number): void {
+    if (this.me === null) return;
+    const done = Math.max(0, this.me.today.done + by);
+    if (this.deadline !== null) this.deadline = { ...this.deadline, needed: Math.max(0, this.deadline.needed - by) };
+    this.me = { ...this.me, today: { ...this.me.today, done } };
+  }
+
+  /** Where a second tab had given the same answer before, that one stands: it is the one to take back later. */
+  private sent(sending: Sending, reply: { id?: string; extra?: boolean } | null): void {
+    if (sending.path.endsWith("/judgements") && reply !== null) {
+      if (reply.extra === true) this.say("said_extra");
+      const mine = String(sending.body["id"]);
+      const last = this.past.find((past) => past.id === mine);
+      if (reply.id !== undefined && reply.id !== mine) {
+        this.outbox.rename(mine, reply.id);
+        if (last !== undefined) last.id = reply.id;
+      }
+    }
+    if (this.phase === "empty" || this.phase === "signed-out") void this.fill();
+  }
+
+  private failed(error: unknown): void {
+    if (!(error instanceof Refusal)) throw error;
+    if (error.status === 401) this.change({ phase: "signed-out" });
+    else if (error.passing) this.change({ phase: "unreachable", problem: error.status === 0 ? "" : error.what });
+    else this.change({ phase: "error", problem: [error.what, error.fix].filter(Boolean).join(". ") });
+  }
+
+  say(word: string, count = 0): void {
+    this.change({ said: { word, count, turn: this.said.turn + 1 } });
+  }
+
+  private change(part: Partial<Session>): void {
+    Object.assign(this, part);
+    this.onChange();
+  }
+
+  // -------------------------------------------------------------- time and memory
+
+  /** Seconds this task was looked at: hidden tabs do not count, and no clock can jump. */
+  private lap(): number {
+    const running = document.visibilityState === "visible" ? (performance.now() - this.watch.since) / 1000 : 0;
+    return this.watch.seconds + running;
+  }
+
+  private visibility(): void {
+    const now = performance.now();
+    if (document.visibilityState === "hidden") this.watch.seconds += (now - this.watch.since) / 1000;
+    else this.watch.since = now;
+  }
+
+  private remember(past: Omit<Past, "key">): void {
+    const kept = { ...past, key: `${this.me!.rater}/${past.id}` };
+    this.past.push(kept);
+    void this.shelf.put("history", kept.key, kept);
+    for (const old of this.past.splice(0, Math.max(0, this.past.length - PAST))) void this.shelf.remove("history", old.key);
+  }
+
+  private saveDraft(): void {
+    if (this.task !== null) memorise(this.draftKey(this.task), JSON.stringify(this.draft));
+  }
+
+  private savedDraft(task: Task): Draft {
+    try {
+      return { ...blank, ...(JSON.parse(recall(this.draftKey(task)) ?? "{}") as Partial<Draft>), confirmed: false };
+    } catch {
+      return blank;
+    }
+  }
+
+  private draftKey(task: Task): string {
+    return `tutelage/draft/${this.me?.rater}/${task.id}/${task.shown.join("-")}`;
+  }
+
+  private rubricKey(): string {
+    return `tutelage/rubric/${this.me?.rater}/${this.me?.project.name}`;
+  }
+}

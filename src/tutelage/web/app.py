@@ -21,6 +21,7 @@ from tutelage.errors import TutelageError
 from tutelage.store.people import People
 from tutelage.store.store import Store
 from tutelage.web import _errors, _pages, _sessions, admin, api
+from tutelage.web._admin_page import Notes
 from tutelage.web._security import Guard
 from tutelage.web._settings import Settings
 
@@ -38,6 +39,7 @@ def create_app(store: Store, settings: Settings) -> Starlette:
         },
     )
     made.state.store, made.state.people, made.state.settings = store, people, settings
+    made.state.notes = Notes()
     return made
 
 

@@ -1,0 +1,231 @@
+"""What an admin sees of a project without reading it all: counts, days, latest judgements, questions by the page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, Literal
+
+import sqlalchemy as sa
+
+from tutelage.errors import MissingInputError
+from tutelage.store.engine import Database
+from tutelage.store.rows import prompt_of, sample_of
+from tutelage.store.schema import judgements, leases, prompts, questions, rubrics, samples, skips
+from tutelage.types import Prompt, Sample
+
+DAY = 86400.0
+Show = Literal["all", "open", "disputed", "skipped"]
+SHOWS: tuple[Show, ...] = ("all", "open", "disputed", "skipped")
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How far a project is."""
+
+    questions: int = 0
+    wanted: int = 0
+    """judgements that all questions together want"""
+    given: int = 0
+    """of these, what stands; what is beyond an overlap does not count"""
+    open_questions: int = 0
+    raters: int = 0
+
+    @property
+    def share(self) -> int:
+        """Per cent that is done; 100 only when all is."""
+        return 100 * self.given // self.wanted if self.wanted else 0
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One question with all that was ever said about it."""
+
+    row: Row
+    prompt: Prompt
+    candidates: tuple[Sample, ...]
+    history: list[Row]
+    """newest first; `stands` says which judgement counts"""
+    skips: list[Row]
+
+
+class Overview:
+    """Reads for the admin's pages, each one query or a few.
+
+    Example:
+        >>> Overview(store.database).counts("news").share
+        42
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def now(self) -> float:
+        """Seconds since 1970 by the database's clock."""
+        with self._database.reading() as connection:
+            return self._database.now(connection)
+
+    def counts(self, project: str) -> Counts:
+        """Questions and judgements of a project."""
+        told = _per_question(project).subquery()
+        given = sa.case((told.c.given < told.c.overlap, told.c.given), else_=told.c.overlap)
+        query = sa.select(
+            sa.func.count(),
+            sa.func.coalesce(sa.func.sum(told.c.overlap), 0),
+            sa.func.coalesce(sa.func.sum(given), 0),
+            sa.func.coalesce(sa.func.sum(sa.case((told.c.given < told.c.overlap, 1), else_=0)), 0),
+        ).select_from(told)
+        people = sa.select(sa.func.count(sa.distinct(judgements.c.rater))).join(
+            questions, questions.c.id == judgements.c.question
+        )
+        with self._database.reading() as connection:
+            found = connection.execute(query).one()
+            raters = connection.execute(people.where(questions.c.project == project)).scalar_one()
+        return Counts(*(int(value) for value in found), raters=int(raters))
+
+    def kinds(self, project: str) -> list[Row]:
+        """kind, questions, done (with all the judgements that they want), by kind."""
+        told = _per_question(project).subquery()
+        done = sa.func.sum(sa.case((told.c.given >= told.c.overlap, 1), else_=0)).label("done")
+        query = sa.select(told.c.kind, sa.func.count().label("questions"), done).group_by(told.c.kind)
+        with self._database.reading() as connection:
+            return [dict(row) for row in connection.execute(query.order_by(told.c.kind)).mappings()]
+
+    def pulse(self, project: str, days: int = 14) -> Row:
+        """What goes on: `today` and `raters_today` (since midnight UTC), `held` leases, median `seconds`, `days`.
+
+        `days` holds (start in seconds since 1970, judgements given), oldest first, today last.
+        """
+        with self._database.reading() as connection:
+            now = self._database.now(connection)
+            midnight = now - now % DAY
+            since = midnight - (days - 1) * DAY
+            recent = _rows(project).where(judgements.c.created >= since, judgements.c.withdrawn.is_(False)).subquery()
+            slot = sa.cast(sa.func.floor((recent.c.created - since) / DAY), sa.Integer).label("slot")
+            per_day = sa.select(slot, sa.func.count()).group_by(slot)
+            counted = {int(row[0]): int(row[1]) for row in connection.execute(per_day)}
+            today = sa.select(sa.func.count(sa.distinct(recent.c.rater))).where(recent.c.created >= midnight)
+            held = sa.select(sa.func.count()).select_from(leases).join(questions, questions.c.id == leases.c.question)
+            running = held.where(questions.c.project == project, leases.c.expires > now)
+            latest = _rows(project).order_by(judgements.c.number.desc()).limit(500).subquery()
+            seconds = connection.execute(sa.select(latest.c.seconds)).scalars().all()
+            return {
+                "today": counted.get(days - 1, 0),
+                "raters_today": connection.execute(today).scalar_one(),
+                "held": connection.execute(running).scalar_one(),
+                "seconds": round(median(seconds), 1) if seconds else None,
+                "days": [(since + at * DAY, counted.get(at, 0)) for at in range(days)],
+            }
+
+    def latest(self, project: str, limit: int = 20) -> list[Row]:
+        """The newest judgement rows with `kind` and the question's `asked` number."""
+        query = _rows(project, questions.c.kind, questions.c.number.label("asked"))
+        with self._database.reading() as connection:
+            newest = query.order_by(judgements.c.number.desc()).limit(limit)
+            return [dict(row) for row in connection.execute(newest).mappings()]
+
+    def page(self, project: str, show: Show = "all", *, limit: int = 50, offset: int = 0) -> tuple[int, list[Row]]:
+        """How many questions of that sort there are, and some: number, kind, prompt, content, given, overlap, skips."""
+        told = _per_question(project).subquery()
+        query = sa.select(told, prompts.c.content).join(
+            prompts, (prompts.c.project == project) & (prompts.c.id == told.c.prompt)
+        )
+        if show == "open":
+            query = query.where(told.c.given < told.c.overlap)
+        elif show == "skipped":
+            query = query.where(told.c.skips > 0)
+        elif show == "disputed":
+            query = query.where(told.c.verdicts > 1, told.c.kind.in_(("pair", "ranking", "best")))
+        with self._database.reading() as connection:
+            total = connection.execute(sa.select(sa.func.count()).select_from(query.subquery())).scalar_one()
+            rows = connection.execute(query.order_by(told.c.number).limit(limit).offset(offset)).mappings()
+            return total, [dict(row) for row in rows]
+
+    def question(self, project: str, number: int) -> Asked:
+        """One question.
+
+        Raises:
+            MissingInputError: this project has no question of that number.
+        """
+        with self._database.reading() as connection:
+            mine = (questions.c.project == project, questions.c.number == number)
+            row = connection.execute(sa.select(questions).where(*mine)).mappings().first()
+            if row is None:
+                raise MissingInputError(f"there is no question {number} in this project")
+            posed = (prompts.c.project == project, prompts.c.id == row["prompt"])
+            prompt = prompt_of(connection.execute(sa.select(prompts).where(*posed)).mappings().one())
+            said = (samples.c.project == project, samples.c.id.in_(row["candidates"]))
+            told = {one["id"]: one for one in connection.execute(sa.select(samples).where(*said)).mappings()}
+            query = sa.select(judgements).where(judgements.c.question == row["id"])
+            history = [dict(one) for one in connection.execute(query.order_by(judgements.c.number.desc())).mappings()]
+            query = sa.select(skips).where(skips.c.question == row["id"]).order_by(skips.c.number.desc())
+            skipped = [dict(one) for one in connection.execute(query).mappings()]
+        seen: set[str] = set()
+        for one in history:
+            one["stands"] = one["rater"] not in seen and not one["withdrawn"]
+            seen.add(one["rater"])
+        candidates = tuple(sample_of(told[name], prompt) for name in row["candidates"])
+        return Asked(dict(row), prompt, candidates, history, skipped)
+
+    def by_rater(self, project: str = "") -> dict[str, tuple[int, float]]:
+        """rater → (judgement rows, time of the last) in a project, or in all."""
+        query = sa.select(judgements.c.rater, sa.func.count(), sa.func.max(judgements.c.created))
+        if project:
+            query = query.join(questions, questions.c.id == judgements.c.question).where(questions.c.project == project)
+        with self._database.reading() as connection:
+            return {row[0]: (int(row[1]), row[2]) for row in connection.execute(query.group_by(judgements.c.rater))}
+
+    def by_rubric(self, project: str) -> dict[str, int]:
+        """version of the guidelines → judgement rows made under it."""
+        told = _rows(project).subquery()
+        query = sa.select(told.c.rubric, sa.func.count()).group_by(told.c.rubric)
+        with self._database.reading() as connection:
+            return {str(row[0]): int(row[1]) for row in connection.execute(query)}
+
+    def newest_rubric(self, project: str) -> int:
+        """Number of the newest version; 0 = none."""
+        query = sa.select(sa.func.max(rubrics.c.version)).where(rubrics.c.project == project)
+        with self._database.reading() as connection:
+            return connection.execute(query).scalar() or 0
+
+
+def _rows(project: str, *more: Any) -> sa.Select[Any]:
+    """All judgement rows of a project, the superseded and withdrawn too."""
+    query = sa.select(judgements, *more).join(questions, questions.c.id == judgements.c.question)
+    return query.where(questions.c.project == project)
+
+
+def _per_question(project: str) -> sa.Select[Any, Any, Any, Any, Any, Any, Any]:
+    """The questions of a project with `given` (judgements that stand), `verdicts` (different ones) and `skips`."""
+    newest = (
+        sa.select(sa.func.max(judgements.c.number))
+        .join(questions, questions.c.id == judgements.c.question)
+        .where(questions.c.project == project)
+        .group_by(judgements.c.question, judgements.c.rater)
+    )
+    stands = (
+        sa.select(
+            judgements.c.question,
+            sa.func.count().label("given"),
+            sa.func.count(sa.distinct(sa.cast(judgements.c.ranks, sa.Text))).label("verdicts"),
+        )
+        .where(judgements.c.number.in_(newest), judgements.c.withdrawn.is_(False))
+        .group_by(judgements.c.question)
+        .subquery()
+    )
+    left = sa.select(skips.c.question, sa.func.count().label("skips")).group_by(skips.c.question).subquery()
+    return (
+        sa.select(
+            questions.c.number,
+            questions.c.kind,
+            questions.c.prompt,
+            questions.c.overlap,
+            sa.func.coalesce(stands.c.given, 0).label("given"),
+            sa.func.coalesce(stands.c.verdicts, 0).label("verdicts"),
+            sa.func.coalesce(left.c.skips, 0).label("skips"),
+        )
+        .outerjoin(stands, stands.c.question == questions.c.id)
+        .outerjoin(left, left.c.question == questions.c.id)
+        .where(questions.c.project == project)
+    )

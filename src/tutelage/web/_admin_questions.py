@@ -1,0 +1,150 @@
+"""Admin pages about questions: the list, one of them with all that was said, and bringing in answers."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from tutelage.errors import DataError
+from tutelage.store.answers import read_answers
+from tutelage.store.audit import record
+from tutelage.store.overview import SHOWS, Show
+from tutelage.store.rows import text_of
+from tutelage.types import Text, plain
+from tutelage.web._admin_forms import kind_of, number, one
+from tutelage.web._admin_numbers import ago, iso, judgement_line, visible
+from tutelage.web._admin_page import Desk, Form, slug_of
+
+PER_PAGE = 50
+_ENDINGS = (".jsonl.gz", ".jsonl", ".json.gz", ".json", ".txt")
+
+
+def questions(desk: Desk, problem: str = "") -> Response:
+    """The questions by the page, and the form for more."""
+    project, query = desk.project(), desk.request.query_params
+    show: Show = next((name for name in SHOWS if name == query.get("show")), "all")
+    asked_for = query.get("page", "1")
+    page = max(1, int(asked_for)) if asked_for.isdecimal() and len(asked_for) < 8 else 1
+    total, found = desk.overview.page(project, show, limit=PER_PAGE, offset=(page - 1) * PER_PAGE)
+    rows = [
+        {
+            **{name: row[name] for name in ("number", "kind", "given", "overlap", "skips")},
+            "prompt": _first(row["content"]),
+        }
+        for row in found
+    ]
+    settings = desk.projects.settings(project)
+    preset = {"kind": settings.kinds[0], "overlap": settings.overlap, "per_prompt": 2, "size": 4}
+    return desk.page(
+        "questions",
+        "questions",
+        project,
+        400 if problem else 200,
+        rows=rows,
+        total=total,
+        show=show,
+        page=page,
+        pages=-(-total // PER_PAGE),
+        preset=preset,
+        problem=problem,
+        possible=desk.settings.questions is not None,
+    )
+
+
+def _first(content: Any) -> str:
+    """The beginning of a prompt, for a list."""
+    text = " ".join(plain(text_of(content)).split())
+    return visible(text if len(text) <= 140 else f"{text[:139]}…")
+
+
+def question(desk: Desk) -> Response:
+    """One question with its answers, their models, and every judgement ever made on it."""
+    project, words, names = desk.project(), desk.words, desk.names()
+    number_ = desk.request.path_params["number"]
+    if number_ > 2**62:
+        raise HTTPException(404, "there is no such question")
+    found, now = desk.overview.question(project, number_), desk.overview.now()
+    kind = found.row["kind"]
+    history = [
+        judgement_line(row, kind, now, words)
+        | {"rater": names.get(row["rater"], row["rater"]), "stands": row["stands"], "edit": visible(row["edit"])}
+        for row in found.history
+    ]
+    skips = [
+        {
+            "rater": names.get(row["rater"], row["rater"]),
+            "reason": row["reason"],
+            "comment": row["comment"],
+            "iso": iso(row["created"]),
+            "ago": ago(row["created"], now, words["time"]),
+        }
+        for row in found.skips
+    ]
+    answers = [
+        {"text": visible(sample.text), "model": sample.model, "cut": sample.finish == "length"}
+        for sample in found.candidates
+    ]
+    return desk.page(
+        "question",
+        "questions",
+        project,
+        number=number_,
+        kind=kind,
+        overlap=found.row["overlap"],
+        given=sum(row["stands"] for row in found.history),
+        probability=found.row["probability"],
+        prompt=_turns(found.prompt.content),
+        answers=answers,
+        history=history,
+        skips=skips,
+    )
+
+
+def _turns(content: Text) -> list[dict[str, str]]:
+    if isinstance(content, str):
+        return [{"role": "", "text": visible(content)}]
+    return [{"role": message.role, "text": visible(message.content)} for message in content]
+
+
+def bring_in(desk: Desk, form: Form) -> Response:
+    """Make questions of an uploaded file of answers; the same file again adds nothing."""
+    project, words, fields = desk.project(), desk.words, form.fields
+    back = f"/admin/projects/{slug_of(project)}/questions"
+    kind = kind_of(one(fields, "kind"), desk.projects.settings(project).kinds[0])
+    limits = {"overlap": (1, 100), "per_prompt": (0, 100), "size": (2, 9)}
+    chosen: dict[str, int] = {}
+    for name, (least, most) in limits.items():
+        value, wrong = number(one(fields, name), least, most, True, words["form"])
+        if wrong:
+            return questions(desk, f"{words['questions'].get(name, words['settings'].get(name, name))}: {wrong}")
+        chosen[name] = int(value)
+    upload = form.files.get("file")
+    if upload is None or not upload.filename or desk.settings.questions is None:
+        return questions(desk, words["questions"]["no_file"])
+    ending = next((ending for ending in _ENDINGS if upload.filename.lower().endswith(ending)), ".jsonl")
+    ending = ".jsonl" if ending == ".txt" else ending
+    with tempfile.TemporaryDirectory(prefix="tutelage-import-") as folder:
+        path = Path(folder) / f"answers{ending}"  # the name of the upload is never part of a path
+        with path.open("wb") as file:
+            shutil.copyfileobj(upload.file, file)
+        try:
+            samples = read_answers([path])
+        except DataError as error:
+            return questions(desk, str(error).replace(str(path), Path(upload.filename).name))
+    aspects = desk.projects.rubric(project).aspects
+    scale = aspects[0].scale if aspects else (0.0, 5.0)
+    told = {"per_prompt": chosen["per_prompt"], "size": chosen["size"]}
+    alike = [aspect.name for aspect in aspects if aspect.scale == scale]
+    comparisons = desk.settings.questions(samples, project, kind, **told, aspects=alike, scale=scale)
+    if not comparisons:
+        return questions(desk, words["questions"]["no_questions"])
+    new = desk.store.ask(comparisons, project, chosen["overlap"])
+    after = {"answers": len(samples), "questions": new, "kind": kind, "overlap": chosen["overlap"]}
+    record(desk.store.database, desk.session.rater, "import answers", project, after=after)
+    text = words["questions"]["done" if new else "nothing_new"].format(count=f"{new:,}")
+    return desk.done(back, text)

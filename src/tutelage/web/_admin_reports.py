@@ -1,0 +1,60 @@
+"""Admin pages of statistics: raters and who is left out, agreement, the leaderboard of models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.responses import Response
+
+from tutelage.web._admin_forms import one
+from tutelage.web._admin_numbers import agreement_lines, board, rater_rows
+from tutelage.web._admin_page import Desk, Form, slug_of
+
+_EMPTY: Mapping[str, Any] = {"agreement": [], "raters": [], "models": None, "ceiling": None, "votes_per_pair": 0.0}
+
+
+def _report(desk: Desk, project: str) -> Mapping[str, Any]:
+    """The statistics of a project; empty where nothing was judged yet or the server was not given any."""
+    counts = desk.overview.counts(project)
+    if desk.settings.report is None or not counts.raters:
+        return _EMPTY
+    return desk.settings.report(desk.store, project)
+
+
+def raters(desk: Desk) -> Response:
+    """How each rater judges."""
+    project = desk.project()
+    told, excluded = _report(desk, project), desk.people.excluded(project)
+    rows = rater_rows(told, excluded, desk.names(), desk.words)
+    thin = bool(rows) and told["votes_per_pair"] < 1.5
+    return desk.page("raters", "raters", project, rows=rows, thin=thin)
+
+
+def exclude(desk: Desk, form: Form) -> Response:
+    """Leave a rater out from now on, or take them in again."""
+    project, rater, out = desk.project(), one(form.fields, "rater"), one(form.fields, "exclude") == "1"
+    words = desk.words["raters"]
+    back = f"/admin/projects/{slug_of(project)}/raters"
+    known = set(desk.overview.by_rater(project))
+    if rater not in known:
+        return desk.done(back, words["unknown"], "bad")
+    desk.people.exclude(project, rater, out, reason=one(form.fields, "reason")[:500], actor=desk.session.rater)
+    name = desk.names().get(rater, rater)
+    return desk.done(back, words["excluded" if out else "included"].format(name=name))
+
+
+def agreement(desk: Desk) -> Response:
+    """How far raters mean the same."""
+    project = desk.project()
+    told = _report(desk, project)
+    rows = agreement_lines(told, desk.words)
+    return desk.page(
+        "agreement", "agreement", project, rows=rows, ceiling=told["ceiling"], votes=told["votes_per_pair"], more=[]
+    )
+
+
+def leaderboard(desk: Desk) -> Response:
+    """Which model raters prefer."""
+    project = desk.project()
+    return desk.page("leaderboard", "leaderboard", project, board=board(_report(desk, project), desk.words))

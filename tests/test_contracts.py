@@ -38,6 +38,7 @@ from tutelage.rewards.judged import Judged
 from tutelage.rewards.mixture import Term
 from tutelage.rewards.remote import Remote
 from tutelage.sampling import Sampler, Sampling
+from tutelage.statistics.selection import Selector
 from tutelage.train import checkpoint
 from tutelage.train.optim import Optimizer
 from tutelage.types import Prompt, Rated, Rating, Sample
@@ -47,6 +48,7 @@ FOLDERS = {
     "rewards": RewardSource,
     "sampling": Sampler,
     "labelers": Labeler,
+    "statistics/selection": Selector,
     "data/sources": None,
     "cli": None,
 }

@@ -25,7 +25,8 @@ from tutelage.cli.demo import PRETRAIN, REWARD, SFT
 from tutelage.cli.main import main as tutelage
 from tutelage.eval.frontier import Fit, RunPoint, as_json, best_of_points, fit, run_points, table
 from tutelage.eval.frontier_chart import chart
-from tutelage.flow import Command, Flow, flags
+from tutelage.flow import Flow
+from tutelage.rounds import Command, flags
 
 ANSWER = {"max_new_tokens": 40}
 ONLINE = ANSWER | {"max_length": 256, "learning_rate": 2e-4, "missing_stop_penalty": 1.0, "score_clip": 10.0}

@@ -19,6 +19,7 @@ FILES = sorted((SOURCE / "tutelage").rglob("*.py"))
 FLOORS = [
     ["cli"],
     ["flow", "api"],
+    ["rounds"],
     ["build"],
     ["toolbox"],
     ["train"],

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tutelage.errors import DataError, UsageError
-from tutelage.flow import Command, Flow, LoopConfig, Stopped, best, flags, loop, stop_reason
+from tutelage.flow import Flow, LoopConfig, Stopped, best, loop, stop_reason
+from tutelage.rounds import Command, flags
 
 A, B, C = (Command(name, (name, "--out", f"runs/{name} 1")) for name in ("a", "b", "c"))
 

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import resource
-import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,26 +18,12 @@ from typing import Any, Literal
 
 from tutelage.errors import DataError, UsageError
 from tutelage.eval.halves import halves
+from tutelage.rounds import Command, RoundPlan, round_commands
 
-_FROM_PAIRS = ("dpo", "cpo", "orpo", "simpo")
-"""what improves on the round's pairs; the others answer prompts and ask the round's reward model"""
 _NO_ROUND = ("pretrain", "sft", "kto", "reward", "cost")
 """what reads other rows than a round makes, or makes no policy"""
 Execute = Callable[[Sequence[str]], int]
 """Runs one command line (without the leading `tutelage`) and answers with its exit code."""
-
-
-@dataclass(frozen=True)
-class Command:
-    """One line of a flow."""
-
-    title: str
-    """for people"""
-    words: tuple[str, ...]
-    """verb, flags and values"""
-
-    def __str__(self) -> str:
-        return shlex.join(("tutelage", *self.words))
 
 
 class Stopped(Exception):
@@ -97,98 +82,6 @@ class Flow:
 def peak_gib() -> float:
     """The largest resident memory of this process so far, in GiB."""
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 3)
-
-
-def flags(values: Mapping[str, Any]) -> tuple[str, ...]:
-    """Settings as flags: `{"batch_size": 8, "lora": True}` → `--batch-size 8 --lora`."""
-    words: list[str] = []
-    for name, value in values.items():
-        flag = "--" + name.replace("_", "-")
-        if isinstance(value, bool):
-            words.append(flag if value else flag.replace("--", "--no-", 1))
-        else:
-            words += [flag, str(value)]
-    return tuple(words)
-
-
-@dataclass(frozen=True, kw_only=True)
-class RoundPlan:
-    """What one round is made of; every setting of a command can be given."""
-
-    algorithm: str
-    prompts: str
-    """prompts whose answers are judged"""
-    improve_prompts: str
-    """prompts that the policy learns on"""
-    test_prompts: str
-    """prompts that nothing learns from"""
-    taste: str
-    raters: str
-    seed: int
-    base: str = ""
-    """model whose perplexity measures fluency"""
-    baseline: str = ""
-    """model that the new one is compared with"""
-    sample: dict[str, Any]
-    rate: dict[str, Any]
-    reward: dict[str, Any]
-    improve: dict[str, Any]
-    evaluate: dict[str, Any]
-
-
-def round_commands(folder: Path, model: str, plan: RoundPlan) -> list[Command]:
-    """Sample → rate → (reward) → improve → evaluate, starting from `model`, into `folder`."""
-    answers, database = folder / "answers.jsonl", folder / "ratings.db"
-    pairs, held_out = folder / "pairs.jsonl", folder / "pairs.test.jsonl"
-    improved, reward, seed = folder / plan.algorithm, folder / "reward", {"seed": plan.seed}
-    commands = [
-        Command(
-            "sample answers",
-            ("sample", *flags({"model": model, "data": plan.prompts, "out": answers} | seed | plan.sample)),
-        ),
-        Command(
-            "let raters judge them",
-            (
-                "rate",
-                "simulate",
-                *flags(
-                    {"db": database, "samples": answers, "taste": plan.taste, "raters": plan.raters} | seed | plan.rate
-                ),
-            ),
-        ),
-        Command(
-            "turn judgements into pairs",
-            ("rate", "export", *flags({"db": database, "out": pairs, "test_fraction": 0.2, "test_out": held_out})),
-        ),
-        Command(
-            "learn a reward model",
-            (
-                "reward",
-                *flags({"model": model, "data": pairs, "eval_data": held_out, "out": reward} | seed | plan.reward),
-            ),
-        ),
-    ]
-    if plan.algorithm in _FROM_PAIRS:
-        source = {"data": pairs, "eval_data": held_out}
-    else:
-        source = {"data": plan.improve_prompts, "reward": reward / "model", "watch": f"taste:{plan.taste}"}
-    commands.append(
-        Command(
-            f"improve by {plan.algorithm.upper()}",
-            (plan.algorithm, *flags({"model": model, "out": improved} | source | seed | plan.improve)),
-        )
-    )
-    measured = {
-        "model": improved / "model",
-        "baseline": plan.baseline or model,
-        "data": plan.test_prompts,
-        "taste": plan.taste,
-    }
-    measured |= {"reward": reward / "model", "pairs": held_out, "train_pairs": pairs, "db": database} | seed
-    measured |= {"out": folder / "eval"}
-    measured |= {"base": plan.base} if plan.base else {}
-    commands.append(Command("measure", ("eval", *flags(measured | plan.evaluate))))
-    return commands
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,8 @@ from typing import Any, ClassVar, Literal
 
 from tutelage.cli._ui import UI
 from tutelage.config import Resolved
-from tutelage.flow import Command, Flow, RoundPlan, Stopped, flags, read_json, round_commands, write_json
+from tutelage.flow import Flow, Stopped, read_json, write_json
+from tutelage.rounds import Command, RoundPlan, flags, round_commands
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -43,6 +43,7 @@ def consensus(
     pool: bool = True,
     gap: float = 0.5,
     at: float | None = None,
+    without: Collection[str] = (),
 ) -> Consensus:
     """Read a project and estimate what is true of each pair of answers.
 
@@ -51,22 +52,24 @@ def consensus(
         pool: believe all that was said about two answers together; False keeps questions apart.
         gap: difference of mean scores (0–5) below which two answers are tied.
         at: as it was at that time (seconds since 1970).
+        without: raters whose judgements are left out.
     """
     comparisons, judgements = store.comparisons(project), store.judgements(project, at)
+    judgements = [judgement for judgement in judgements if judgement.rater not in without]
     votes = pair_votes(comparisons, judgements, gap=gap)
     votes = pooled(votes) if pool else votes
     model = believe_raters(votes) if weighting == "reliability" else believe_everyone(votes)
     return Consensus(comparisons, judgements, votes, model)
 
 
-def report(store: Store, project: str = "default") -> dict[str, Any]:
+def report(store: Store, project: str = "default", without: Collection[str] = ()) -> dict[str, Any]:
     """Counts, agreement per kind of question, raters, the ceiling for a reward model, and the models' leaderboard.
 
     Returns:
         JSON-able; a number that is undefined is None. `ceiling` is how often one rater's choice is what the others say
         together: a reward model that is measured against such labels can hardly be better.
     """
-    found = consensus(store, project, pool=False)
+    found = consensus(store, project, pool=False, without=without)
     return {
         "project": project,
         **store.stats(project),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from tutelage.errors import DataError
@@ -58,15 +58,24 @@ def _as(asked: Comparison, kind: QuestionKind) -> Comparison:
 
 
 def rows_of(
-    store: Store, project: str, kind: str, weights: Weighting = "reliability", at: float | None = None
+    store: Store,
+    project: str,
+    kind: str,
+    weights: Weighting = "reliability",
+    at: float | None = None,
+    without: Collection[str] = (),
 ) -> Iterator[dict[str, Any]]:
-    """Rows of an export, as `tutelage rate export` writes them; `at` (seconds since 1970) = as it was then."""
+    """Rows of an export, as `tutelage rate export` writes them; `at` (seconds since 1970) = as it was then.
+
+    Args:
+        without: raters that are left out (of everything but `raw`, which is the whole history).
+    """
     if kind not in KINDS:
         raise DataError(f"{kind[:40]!r} is no kind of export", fix=f"choices: {', '.join(KINDS)}")
     if kind == "raw":
         yield from transfer.dump(store, project)
         return
-    found = consensus(store, project, weights, at=at)
+    found = consensus(store, project, weights, at=at, without=without)
     if kind == "demonstration":
         yield from _edited(found.comparisons, found.judgements)
         return

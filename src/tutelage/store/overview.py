@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from tutelage.errors import MissingInputError
 from tutelage.store.engine import Database
 from tutelage.store.rows import prompt_of, sample_of
-from tutelage.store.schema import judgements, leases, prompts, questions, rubrics, samples, skips
+from tutelage.store.schema import judgements, leases, prompts, questions, samples, skips
 from tutelage.types import Prompt, Sample
 
 DAY = 86400.0
@@ -183,9 +183,9 @@ class Overview:
         with self._database.reading() as connection:
             return {str(row[0]): int(row[1]) for row in connection.execute(query)}
 
-    def newest_rubric(self, project: str) -> int:
-        """Number of the newest version; 0 = none."""
-        query = sa.select(sa.func.max(rubrics.c.version)).where(rubrics.c.project == project)
+    def newest(self) -> int:
+        """Number of the newest judgement row: while it stays the same, so does what is counted. 0 = none."""
+        query = sa.select(sa.func.max(judgements.c.number))
         with self._database.reading() as connection:
             return connection.execute(query).scalar() or 0
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import islice
 from shlex import quote
-from typing import Any
+from typing import Any, cast
 
 from starlette.exceptions import HTTPException
 from starlette.responses import Response, StreamingResponse
@@ -26,9 +26,9 @@ def choices(desk: Desk) -> Response:
     """What can be taken out, what is there, and the first rows."""
     project = desk.project()
     counts, excluded, names = desk.overview.by_rater(project), desk.people.excluded(project), desk.names()
-    preview: list[str] = []
+    preview: list[list[tuple[str, str]]] = []
     if desk.settings.rows is not None and counts:
-        found = desk.settings.rows(desk.store, project, "preference", "reliability", None)
+        found = desk.settings.rows(desk.store, project, "preference", "reliability", None, excluded)
         preview = [_short(row) for row in islice(found, _PREVIEW)]
     return desk.page(
         "exports",
@@ -44,10 +44,17 @@ def choices(desk: Desk) -> Response:
     )
 
 
-def _short(row: Mapping[str, Any]) -> str:
-    """A row for people to look at: long texts are cut."""
-    text = json.dumps(row, ensure_ascii=False, indent=1)
-    return visible(text if len(text) <= 1500 else f"{text[:1500]}…")
+def _short(row: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """A row for people to look at: texts without their roles and cut, no meta."""
+    return [(name, _told(value)) for name, value in row.items() if name not in ("meta", "group")]
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, list):
+        turns = cast(list[Any], value)
+        value = "\n".join(str(turn["content"]) if isinstance(turn, dict) else str(turn) for turn in turns)
+    text = f"{value:.3g}" if isinstance(value, float) else str(value)
+    return visible(text if len(text) <= 240 else f"{text[:239]}…")
 
 
 def download(desk: Desk, form: Form) -> Response:
@@ -59,11 +66,16 @@ def download(desk: Desk, form: Form) -> Response:
     if desk.settings.rows is None:
         raise HTTPException(404, "this server was started without exports")
     at = _time(one(fields, "at"), desk.words["exports"]["bad_time"])
-    rows = desk.settings.rows(desk.store, project, kind, weights, at)
+    without = sorted(desk.people.excluded(project, at))
+    rows = desk.settings.rows(desk.store, project, kind, weights, at, without)
     moment = datetime.now(UTC) if at is None else datetime.fromtimestamp(at, UTC)
     name = f"{slug_of(project)}-{kind}-{moment:%Y%m%dT%H%M%SZ}.jsonl"
     record(
-        desk.store.database, desk.session.rater, "export", project, after={"kind": kind, "weights": weights, "at": at}
+        desk.store.database,
+        desk.session.rater,
+        "export",
+        project,
+        after={"kind": kind, "weights": weights, "at": at, "without": without},
     )
     headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{name}"}
     return StreamingResponse(_lines(rows), media_type="application/x-ndjson", headers=headers)

@@ -100,7 +100,8 @@ def read_settings(
 
 def kind_of(text: str, default: QuestionKind) -> QuestionKind:
     """A kind of question by its name."""
-    return next((kind for kind in KINDS if kind == text), default)
+    known: dict[str, QuestionKind] = {kind: kind for kind in KINDS}
+    return known.get(text, default)
 
 
 def aspect_values(rubric: Rubric) -> list[dict[str, str]]:

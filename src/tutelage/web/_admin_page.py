@@ -29,6 +29,8 @@ class Notes:
 
     def __init__(self) -> None:
         self._kept: dict[str, dict[str, Any]] = {}
+        self.reports: dict[tuple[object, ...], Mapping[str, Any]] = {}
+        """statistics by project and state of the database"""
 
     def put(self, session: Session, note: dict[str, Any]) -> None:
         """Say `note` on the next page."""

@@ -27,7 +27,8 @@ _ENDINGS = (".jsonl.gz", ".jsonl", ".json.gz", ".json", ".txt")
 def questions(desk: Desk, problem: str = "") -> Response:
     """The questions by the page, and the form for more."""
     project, query = desk.project(), desk.request.query_params
-    show: Show = next((name for name in SHOWS if name == query.get("show")), "all")
+    shows: dict[str, Show] = {name: name for name in SHOWS}
+    show = shows.get(query.get("show", "all"), "all")
     asked_for = query.get("page", "1")
     page = max(1, int(asked_for)) if asked_for.isdecimal() and len(asked_for) < 8 else 1
     total, found = desk.overview.page(project, show, limit=PER_PAGE, offset=(page - 1) * PER_PAGE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from starlette.responses import Response
@@ -14,12 +14,20 @@ from tutelage.web._admin_page import Desk, Form, slug_of
 _EMPTY: Mapping[str, Any] = {"agreement": [], "raters": [], "models": None, "ceiling": None, "votes_per_pair": 0.0}
 
 
-def _report(desk: Desk, project: str) -> Mapping[str, Any]:
+_KEPT = 16
+
+
+def _report(desk: Desk, project: str, without: Collection[str] = ()) -> Mapping[str, Any]:
     """The statistics of a project; empty where nothing was judged yet or the server was not given any."""
-    counts = desk.overview.counts(project)
-    if desk.settings.report is None or not counts.raters:
+    if desk.settings.report is None or not desk.overview.by_rater(project):
         return _EMPTY
-    return desk.settings.report(desk.store, project)
+    state = (project, desk.overview.newest(), *sorted(without))
+    kept = desk.notes.reports
+    if state not in kept:  # seconds of counting, so once for each state of the database
+        if len(kept) >= _KEPT:
+            kept.pop(next(iter(kept)), None)
+        kept[state] = desk.settings.report(desk.store, project, without)
+    return kept[state]
 
 
 def raters(desk: Desk) -> Response:
@@ -47,7 +55,7 @@ def exclude(desk: Desk, form: Form) -> Response:
 def agreement(desk: Desk) -> Response:
     """How far raters mean the same."""
     project = desk.project()
-    told = _report(desk, project)
+    told = _report(desk, project, desk.people.excluded(project))
     rows = agreement_lines(told, desk.words)
     return desk.page(
         "agreement", "agreement", project, rows=rows, ceiling=told["ceiling"], votes=told["votes_per_pair"], more=[]
@@ -57,4 +65,9 @@ def agreement(desk: Desk) -> Response:
 def leaderboard(desk: Desk) -> Response:
     """Which model raters prefer."""
     project = desk.project()
-    return desk.page("leaderboard", "leaderboard", project, board=board(_report(desk, project), desk.words))
+    return desk.page(
+        "leaderboard",
+        "leaderboard",
+        project,
+        board=board(_report(desk, project, desk.people.excluded(project)), desk.words),
+    )

@@ -20,6 +20,7 @@ function Frame({ name, title, close, onKey, children }: FrameProperties) {
   useLayoutEffect(() => {
     const element = box.current!;
     element.showModal();
+    element.querySelector<HTMLElement>("h2")?.focus();
     return () => element.close();
   }, []);
   const press = (event: KeyboardEvent) => {
@@ -30,7 +31,7 @@ function Frame({ name, title, close, onKey, children }: FrameProperties) {
   return (
     <dialog class={`sheet ${name}`} ref={box} aria-label={title} data-test={name} onClose={close} onKeyDown={press} onClick={(event) => event.target === box.current && close()}>
       <div class="sheet-body">
-        <header><h2>{title}</h2><button type="button" class="link-button" aria-label={say("close")} onClick={close}><Icon name="close" /></button></header>
+        <header><h2 tabIndex={-1}>{title}</h2><button type="button" class="link-button" aria-label={say("close")} onClick={close}><Icon name="close" /></button></header>
         {children}
       </div>
     </dialog>

@@ -7,7 +7,7 @@ import { Banners, Header, NoTask } from "./frame";
 import { belongsTo, isWriting, keyOf } from "./keys";
 import { memorise, recall } from "./memo";
 import type { Session } from "./session";
-import { Answers, Prompt, type View } from "./task";
+import { Answers, Prompt, Scores, type View } from "./task";
 import type { Boot, Task } from "./types";
 import { Verdict } from "./verdict";
 import { Words, sayIn, useWords } from "./words";
@@ -36,8 +36,13 @@ export function Screen({ session, boot }: { session: Session; boot: Boot }) {
         {task === null ? <NoTask session={session} /> : (
           <>
             <TaskHead task={task} view={view} setView={setView} />
-            <Prompt task={task} view={view} setView={setView} />
-            <Answers session={session} task={task} view={view} />
+            <div class={task.kind === "scores" ? "beside" : ""}>
+              <div>
+                <Prompt task={task} view={view} setView={setView} />
+                <Answers session={session} task={task} view={view} />
+              </div>
+              {task.kind === "scores" && <Scores session={session} task={task} />}
+            </div>
           </>
         )}
       </main>
@@ -107,8 +112,18 @@ function useKeys(world: KeyWorld): void {
   useEffect(() => {
     const listen = (event: KeyboardEvent) => onKey(now.current, event);
     document.addEventListener("keydown", listen);
-    return () => document.removeEventListener("keydown", listen);
+    document.addEventListener("click", letGo);
+    return () => {
+      document.removeEventListener("keydown", listen);
+      document.removeEventListener("click", letGo);
+    };
   }, []);
+}
+
+/** A button that was clicked with a pointer gives the keyboard back, so that Enter sends and does not press it again. */
+function letGo(event: MouseEvent): void {
+  const button = event.detail > 0 && event.target instanceof Element ? event.target.closest("button") : null;
+  if (button !== null && button.closest("dialog") === null) button.blur();
 }
 
 function onKey(world: KeyWorld, event: KeyboardEvent): void {

@@ -27,8 +27,11 @@ export function Prompt({ task, view, setView }: { task: Task; view: View; setVie
     return () => watcher.disconnect();
   }, [task.id, view.whole, view.raw]);
   const one = task.prompt.length === 1;
+  useLayoutEffect(() => {
+    if (!one && !view.whole && box.current !== null) box.current.scrollTop = box.current.scrollHeight; // the last turn is the question
+  });
   return (
-    <section class={`prompt ${view.whole ? "whole" : ""} ${long && !view.whole ? "cut" : ""}`} aria-label={say("prompt")}>
+    <section class={`prompt ${view.whole ? "whole" : ""} ${long && !view.whole ? "cut" : ""} ${one ? "" : "tail"}`} aria-label={say("prompt")}>
       <div class="prompt-box" ref={box} key={task.id}>
         {task.prompt.map((turn) => (
           <div class={`turn ${turn.role}`}>
@@ -65,13 +68,12 @@ export function Answers({ session, task, view }: { session: Session; task: Task;
   const pieces = useDifferences(task, view.diff);
   const count = task.candidates.length;
   return (
-    <div class={`answers ${count === 1 ? "one" : count === 2 ? "two" : "many"}`}>
+    <div class={`answers ${count === 1 ? "one" : count === 2 ? "two" : "many"} n${count}`}>
       {task.candidates.map((candidate, at) => (
         <Answer key={`${task.id}/${at}`} at={at} candidate={candidate} view={view} pieces={pieces[at]} state={stateOf(session, task, at)} alone={count === 1}>
           <Choose session={session} task={task} at={at} />
         </Answer>
       ))}
-      {task.kind === "scores" && <Scores session={session} task={task} />}
       {task.kind === "edit" && <Editor session={session} task={task} diff={view.diff} />}
     </div>
   );
@@ -128,10 +130,10 @@ export function ordinal(language: string, rank: number): string {
 
 export const openPlaces = unplaced;
 
-function Scores({ session, task }: { session: Session; task: Task }) {
+export function Scores({ session, task }: { session: Session; task: Task }) {
   const say = useWords();
   return (
-    <section class="aspects" aria-label={say("aspects")}>
+    <section class="score-panel" aria-label={say("aspects")}>
       {task.aspects.map((aspect, at) => <AspectRow key={`${task.id}/${aspect.name}`} session={session} task={task} aspect={aspect} here={at === session.draft.at && task.aspects.length > 1} />)}
     </section>
   );
@@ -143,9 +145,13 @@ function AspectRow({ session, task, aspect, here }: { session: Session; task: Ta
   const label = say.both(aspect.label, aspect.name);
   const anchor = value === undefined ? "" : say.both(aspect.anchors[String(value)]);
   const set = (to: number) => session.step(score(task, session.draft, aspect.name, to));
+  const line = useRef<HTMLDivElement>(null);
+  useLayoutEffect(() => {
+    if (here && session.draft.at > 0) line.current?.scrollIntoView({ block: "nearest" });
+  }, [here]);
   const point = () => !here && session.revise({ at: task.aspects.indexOf(aspect) });
   return (
-    <div class={`aspect-line ${here ? "here" : ""} ${value === undefined ? "open" : ""}`} role="group" aria-label={label} data-aspect={aspect.name} onFocusIn={point}>
+    <div ref={line} class={`aspect-line ${here ? "here" : ""} ${value === undefined ? "open" : ""}`} role="group" aria-label={label} data-aspect={aspect.name} onFocusIn={point}>
       <div class="aspect-head"><h3>{label}</h3><output>{value === undefined ? say("not_scored") : value}</output></div>
       {isSlider(aspect) ? <Slider aspect={aspect} value={value} label={label} set={(to) => session.step(score(task, session.draft, aspect.name, to, false))} /> : (
         <div class="steps">

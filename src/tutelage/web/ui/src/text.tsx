@@ -4,8 +4,8 @@ import type { ComponentChildren } from "preact";
 import { memo } from "./once";
 import type { Piece } from "./diff";
 
-// Characters nobody sees but that change what is read: direction marks, zero-width ones, soft hyphens, tags.
-const UNSEEN = /[\u00ad\u061c\u180e\u200b\u200c\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]|(?<!\p{Extended_Pictographic}\ufe0f?)\u200d/gu;
+// What nobody sees but what changes the text: the same list as HIDDEN in web/text.py.
+const UNSEEN = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b\u200c\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0e\ufeff\uffa0\ufff0-\ufffb\u{1d173}-\u{1d17a}\u{e0000}-\u{e0fff}]|(?<![\u2600-\u27bf\ufe0f\u{1f000}-\u{1faff}])\u200d|\u200d(?![\u2600-\u27bf\u{1f000}-\u{1faff}])/gu;
 
 /** `text` with every unseen character shown by its number. */
 export function seen(text: string): ComponentChildren {
@@ -24,7 +24,7 @@ type Shown = { text: string; html: string; raw: boolean; pieces?: Piece[] | unde
 export function Text({ text, html, raw, pieces, side }: Shown) {
   if (pieces !== undefined) {
     return (
-      <div class="words raw" dir="auto">
+      <div class="words compared" dir="auto">
         {pieces.map((piece) => (piece.only ? <mark class={side}>{seen(piece.text)}</mark> : seen(piece.text)))}
       </div>
     );

@@ -96,7 +96,9 @@ def _render_image(self: RendererHTML, tokens: Sequence[Token], index: int, optio
 def _render_link(self: RendererHTML, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
     """A link shows where it goes when it is pointed at, not a title that somebody made up."""
     target = _told(str(tokens[index].attrs.get("href", "")))
-    return f'<a href="{escape(target)}" title="{escape(target)}">'
+    whole = re.match(r"https?://|mailto:", target, re.IGNORECASE)  # others lead into this site, or nobody knows where
+    address = f' href="{escape(target)}"' if whole else ""
+    return f'<a{address} title="{escape(target)}">'
 
 
 def _parser() -> MarkdownIt:

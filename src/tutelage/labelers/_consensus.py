@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
-from tutelage.statistics.agreement import alpha_interval, percent_agreement, shared_items
+from tutelage.labelers._quality import GOLD, adjudication, agreement, rater_quality
 from tutelage.statistics.intervals import Interval, Weights, bootstrap, wilson
 from tutelage.statistics.ranking import Battle, bradley_terry
 from tutelage.statistics.raters import PairModel, believe_everyone, believe_raters
@@ -28,6 +28,8 @@ class Consensus:
     judgements: list[Judgement]
     votes: list[Vote]
     model: PairModel
+    gold: Mapping[str, int] = field(default_factory=dict[str, int])
+    """item → the known choice, as the rater `gold` told it"""
 
     @property
     def weights(self) -> dict[str, float]:
@@ -58,12 +60,24 @@ def consensus(
     judgements = [judgement for judgement in judgements if judgement.rater not in without]
     votes = pair_votes(comparisons, judgements, gap=gap)
     votes = pooled(votes) if pool else votes
-    model = believe_raters(votes) if weighting == "reliability" else believe_everyone(votes)
-    return Consensus(comparisons, judgements, votes, model)
+    gold = {vote.item: vote.choice for vote in votes if vote.rater == GOLD}
+    judgements = [judgement for judgement in judgements if judgement.rater != GOLD]
+    votes = [vote for vote in votes if vote.rater != GOLD]
+    model = believe_raters(votes, gold=gold) if weighting == "reliability" else believe_everyone(votes)
+    return Consensus(comparisons, judgements, votes, model, gold)
 
 
-def report(store: Store, project: str = "default", without: Collection[str] = ()) -> dict[str, Any]:
+def report(
+    store: Store,
+    project: str = "default",
+    without: Collection[str] = (),
+    skips: Iterable[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
     """Counts, agreement per kind of question, raters, the ceiling for a reward model, and the models' leaderboard.
+
+    Args:
+        without: raters who count for nothing; they keep their line among `raters`.
+        skips: rows of `store.work.Work.skipped`, for the questions to look at again.
 
     Returns:
         JSON-able; a number that is undefined is None. `ceiling` is how often one rater's choice is what the others say
@@ -75,35 +89,18 @@ def report(store: Store, project: str = "default", without: Collection[str] = ()
         **store.stats(project),
         "agreement": agreement(found),
         "ceiling": _named(_ceiling(found)),
-        "raters": rater_lines(found),
+        "raters": rater_lines(consensus(store, project, pool=False) if without else found),
         "models": leaderboard(found),
+        "adjudicate": adjudication(found, skips),
         "votes_per_pair": round(found.model.overlap, 3),
     }
-
-
-def agreement(found: Consensus) -> list[dict[str, Any]]:
-    """Pairs and rankings as votes, and each aspect scored: alpha and percent agreement, intervals over items."""
-    lines: list[dict[str, Any]] = []
-    for kind in ("pair", "ranking"):
-        rows = [(vote.item, vote.rater, float(vote.choice)) for vote in found.votes if vote.kind == kind]
-        if rows:
-            equal, alpha = percent_agreement(rows), alpha_interval(rows, "nominal")
-            lines.append(_agreement_line(kind, "nominal", shared_items(rows), equal, alpha))
-    asked = {comparison.id: comparison for comparison in found.comparisons if comparison.kind == "scores"}
-    scores: dict[str, list[tuple[str, str, float]]] = defaultdict(list)
-    for judgement in found.judgements:
-        for aspect in asked[judgement.comparison].aspects if judgement.comparison in asked else ():
-            scores[aspect].append((judgement.comparison, judgement.rater, judgement.scores[aspect]))
-    for aspect, rows in scores.items():
-        equal, alpha = percent_agreement(rows), alpha_interval(rows, "ordinal")
-        lines.append(_agreement_line(f"scores: {aspect}", "ordinal", shared_items(rows), equal, alpha))
-    return lines
 
 
 def rater_lines(found: Consensus) -> list[dict[str, Any]]:
     """One line per rater: how much, how right, which side, how severe, how constant, how quick."""
     severity, constant = _severity(found), _constancy(found.votes)
     others = _against_others(found)
+    work = rater_quality(found, others, constant)
     left: dict[str, list[bool]] = defaultdict(list)
     for vote in found.votes:
         if vote.kind == "pair" and vote.choice and vote.left is not None:
@@ -128,7 +125,9 @@ def rater_lines(found: Consensus) -> list[dict[str, Any]]:
                 "ties": rater and round(rater.ties, 4),
                 "severity": _rounded(severity.get(name)),
                 "self_consistency": _share(constant.get(name, [])),
+                "gold": (gold := work[name].gold) and round(gold.value, 4),
                 "median_seconds": round(float(np.median(seconds[name])), 1),
+                "faults": list(work[name].faults),
             }
         )
     return lines
@@ -221,17 +220,6 @@ def _constancy(votes: Sequence[Vote]) -> dict[str, list[bool]]:
     for (rater, _, _), choices in chosen.items():
         again[rater].extend(choice == choices[0] for choice in choices[1:])
     return again
-
-
-def _agreement_line(
-    kind: str, level: str, items: int, equal: Interval | None, alpha: Interval | None
-) -> dict[str, Any]:
-    line: dict[str, Any] = {"question": kind, "shared_items": items, "level": level}
-    for name, interval in (("agreement", equal), ("alpha", alpha)):
-        line[name] = interval and round(interval.value, 4)
-        line[f"{name}_low"] = interval and round(interval.low, 4)
-        line[f"{name}_high"] = interval and round(interval.high, 4)
-    return line
 
 
 def _named(interval: Interval | None) -> Mapping[str, float] | None:

@@ -131,10 +131,15 @@ _PRIOR_VOTES = 4.0
 """A rater starts as 70% right, worth four votes a side: enough to tame raters with few votes, nothing against many."""
 
 
-def believe_raters(votes: Sequence[PairVote], *, rounds: int = 200, tolerance: float = 1e-6) -> PairModel:
+def believe_raters(
+    votes: Sequence[PairVote], *, gold: Mapping[str, int] | None = None, rounds: int = 200, tolerance: float = 1e-6
+) -> PairModel:
     """Side-aware Dawid–Skene over pairwise votes, by EM from the majority; both answers equally probable beforehand.
 
     With less than two votes per item nothing tells raters apart; they all keep the prior.
+
+    Args:
+        gold: item → +1 or −1 where the truth is known: raters are measured by it. 0 says nothing.
     """
     items, item = numbered([vote.item for vote in votes])
     names, rater = numbered([vote.rater for vote in votes])
@@ -142,13 +147,14 @@ def believe_raters(votes: Sequence[PairVote], *, rounds: int = 200, tolerance: f
     known = np.array([vote.left is not None for vote in votes], dtype=bool)
     first_left = np.array([vote.left is not False for vote in votes], dtype=bool)
     clicked = 1 - np.where(first_left, choice, -choice)  # column: 0 = left, 1 = tie, 2 = right
-    truth = _majority(item, choice, len(items))
+    fixed = np.array([(gold or {}).get(name, 0) for name in items], dtype=np.int64)
+    truth = np.where(fixed == 0, _majority(item, choice, len(items)), fixed > 0)
     skill = np.zeros(0)
     for _ in range(rounds):
         skill = _skill(rater, clicked, known, np.where(first_left, truth[item], 1 - truth[item]), len(names))
         evidence = np.zeros(len(items))
         np.add.at(evidence, item, np.where(first_left, 1, -1) * _tells(skill, rater, clicked, known))
-        new = 1 / (1 + np.exp(-np.clip(evidence, -30, 30)))
+        new = np.where(fixed == 0, 1 / (1 + np.exp(-np.clip(evidence, -30, 30))), fixed > 0)
         moved = float(np.abs(new - truth).max(initial=0.0))
         truth = new
         if moved < tolerance:

@@ -1,0 +1,114 @@
+"""What a report says about quality: agreement by several measures, faults of raters, items to look at again."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tutelage.statistics.agreement import Agreement, Coefficient, Level, Row, measure, rank_agreement
+from tutelage.statistics.quality import RaterEvidence, RaterQuality, quality, to_adjudicate
+from tutelage.store.votes import Vote
+
+if TYPE_CHECKING:
+    from tutelage.labelers._consensus import Consensus
+
+GOLD = "gold"
+"""Judgements of this rater are the known answers to hidden gold questions: no votes, but what votes are checked by."""
+_DRAWS = 200
+_QUEUE = 100
+
+
+def agreement(found: Consensus) -> list[dict[str, Any]]:
+    """Pairs and rankings as votes, and each aspect scored; every interval over prompts, every undefined with why."""
+    lines: list[dict[str, Any]] = []
+    for kind in ("pair", "ranking", "best"):
+        votes = [vote for vote in found.votes if vote.kind == kind]
+        if votes:
+            rows = [(vote.item, vote.rater, float(vote.choice)) for vote in votes]
+            line = _line(kind, rows, "nominal", {vote.item: vote.first.prompt.id for vote in votes})
+            lines.append(line | (_named("tau_b", _rankings(found)) if kind == "ranking" else {}))
+    asked = {comparison.id: comparison for comparison in found.comparisons if comparison.kind == "scores"}
+    scores: dict[str, list[tuple[str, str, float]]] = defaultdict(list)
+    for judgement in found.judgements:
+        for aspect in asked[judgement.comparison].aspects if judgement.comparison in asked else ():
+            scores[aspect].append((judgement.comparison, judgement.rater, judgement.scores[aspect]))
+    prompts: dict[Hashable, Hashable] = {name: comparison.prompt.id for name, comparison in asked.items()}
+    return lines + [_line(f"scores: {aspect}", rows, "ordinal", prompts) for aspect, rows in scores.items()]
+
+
+def _rankings(found: Consensus) -> Agreement:
+    asked = {comparison.id: comparison for comparison in found.comparisons if comparison.kind == "ranking"}
+    given = [judgement for judgement in found.judgements if judgement.comparison in asked]
+    rows = [(judgement.comparison, judgement.rater, judgement.ranks) for judgement in given]
+    return rank_agreement(rows, clusters={name: asked[name].prompt.id for name in asked}, draws=_DRAWS)
+
+
+def _line(kind: str, rows: Sequence[Row], level: Level, prompts: Mapping[Any, Hashable]) -> dict[str, Any]:
+    alpha = measure(rows, "alpha", level, clusters=prompts, draws=_DRAWS)
+    line = {"question": kind, "shared_items": alpha.items, "level": level, "undefined": alpha.undefined}
+    names: tuple[tuple[str, Coefficient], ...] = (("agreement", "percent"), ("fleiss", "fleiss"), ("ac1", "ac1"))
+    for name, coefficient in names:
+        line |= _named(name, measure(rows, coefficient, clusters=prompts, draws=_DRAWS))
+    return line | _named("alpha", alpha)
+
+
+def _named(name: str, found: Agreement) -> dict[str, Any]:
+    ends = (None, None, None) if found.interval is None else tuple(round(number, 4) for number in found.interval)
+    return dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
+
+
+def rater_quality(
+    found: Consensus, with_others: Mapping[str, Sequence[bool]], again: Mapping[str, Sequence[bool]]
+) -> dict[str, RaterQuality]:
+    """rater → what is known of its work and which faults are proven."""
+    asked = {comparison.id: comparison for comparison in found.comparisons}
+    seen: dict[str, dict[str, list[Any]]] = defaultdict(lambda: defaultdict(list))
+    for judgement in found.judgements:
+        comparison = asked[judgement.comparison]
+        mine = seen[judgement.rater]
+        mine["seconds"].append(judgement.seconds)
+        mine["letters"].append(sum(len(sample.text) for sample in comparison.candidates))
+        low, high = comparison.scale
+        mine["scores"] += [(score - low) / (high - low) for score in judgement.scores.values()]
+    for vote in found.votes:
+        if vote.kind == "pair" and vote.choice and vote.left is not None:
+            seen[vote.rater]["left"].append((vote.choice > 0) == vote.left)
+        if found.gold.get(vote.item):
+            seen[vote.rater]["gold"].append(vote.choice == found.gold[vote.item])
+    return {
+        name: quality(RaterEvidence(**mine, with_others=with_others.get(name, ()), again=again.get(name, ())))
+        for name, mine in seen.items()
+    }
+
+
+def adjudication(found: Consensus, skips: Iterable[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
+    """Questions that people should look at again, the most doubtful first, at most 100.
+
+    Args:
+        skips: rows of `store.work.Work.skipped`.
+    """
+    asked = {comparison.id: comparison for comparison in found.comparisons}
+    items: dict[str, list[Vote]] = defaultdict(list)
+    for vote in found.votes:
+        items[vote.item].append(vote)
+    flags = Counter(judgement.comparison for judgement in found.judgements if judgement.flags)
+    left_out = Counter(str(row["question"]) for row in skips)
+    doubts = to_adjudicate(
+        {item: found.model.first[item] for item in items if item not in found.gold},
+        {item: len(votes) for item, votes in items.items()},
+        skips=left_out,
+        flags=flags,
+    )
+    return [
+        {
+            "item": doubt.item,
+            "question": doubt.item.rpartition(":")[0] if doubt.item in items else doubt.item,
+            "reason": doubt.reason,
+            "certainty": round(doubt.certainty, 4),
+            "votes": doubt.votes,
+            "prompt": items[doubt.item][0].first.prompt.id if doubt.item in items else asked[doubt.item].prompt.id,
+        }
+        for doubt in doubts
+        if doubt.item in items or doubt.item in asked
+    ][:_QUEUE]

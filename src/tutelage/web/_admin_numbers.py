@@ -70,13 +70,13 @@ def verdict(row: Mapping[str, Any], kind: str, words: Words) -> str:
 def judgement_line(row: Mapping[str, Any], kind: str, now: float, words: Words) -> Row:
     """A judgement row as tables show it."""
     return {
-        "rater": row["rater"],
+        "rater": visible(row["rater"]),
         "said": verdict(row, kind, words["verdicts"]),
         "withdrawn": row["withdrawn"],
         "confirmed": row["confirmed"],
         "flags": row["flags"],
         "shown": " ".join(str(index + 1) for index in row["shown"]),
-        "comment": row["comment"],
+        "comment": visible(row["comment"]),
         "rubric": row["rubric"],
         "seconds": f"{row['seconds']:.1f}",
         "iso": iso(row["created"]),
@@ -157,7 +157,7 @@ def _rater_row(line: Mapping[str, Any], excluded: Mapping[str, str], names: Mapp
     if line["median_seconds"] is not None and 0 < line["median_seconds"] < 2:
         signs.append({"kind": "warn", "text": words["sign_fast"]})
     trouble = any(sign["kind"] == "bad" for sign in signs)
-    called = names.get(rater, rater)
+    called = names.get(rater, visible(rater))
     return {
         "rater": rater,
         "name": called,
@@ -190,6 +190,7 @@ def board(told: Mapping[str, Any], words: Words) -> Row | None:
         rows.append(
             {
                 **line,
+                "model": visible(line["model"]),
                 "place": above["place"] if above is not None and same else at + 1,
                 "beats": f"{100 / (1 + exp(-line['value'])):.0f} %",
             }

@@ -34,7 +34,7 @@ def progress(desk: Desk) -> Response:
     for row in desk.overview.latest(project):
         line = judgement_line(row, row["kind"], now, words)
         latest.append(
-            line | {"rater": names.get(row["rater"], row["rater"]), "kind": row["kind"], "asked": row["asked"]}
+            line | {"rater": names.get(row["rater"], line["rater"]), "kind": row["kind"], "asked": row["asked"]}
         )
     found = desk.settings.waiting(desk.store, project) if desk.settings.waiting else None
     waiting = None

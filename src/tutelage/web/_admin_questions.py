@@ -73,21 +73,25 @@ def question(desk: Desk) -> Response:
     kind = found.row["kind"]
     history = [
         judgement_line(row, kind, now, words)
-        | {"rater": names.get(row["rater"], row["rater"]), "stands": row["stands"], "edit": visible(row["edit"])}
+        | {
+            "rater": names.get(row["rater"], visible(row["rater"])),
+            "stands": row["stands"],
+            "edit": visible(row["edit"]),
+        }
         for row in found.history
     ]
     skips = [
         {
-            "rater": names.get(row["rater"], row["rater"]),
+            "rater": names.get(row["rater"], visible(row["rater"])),
             "reason": row["reason"],
-            "comment": row["comment"],
+            "comment": visible(row["comment"]),
             "iso": iso(row["created"]),
             "ago": ago(row["created"], now, words["time"]),
         }
         for row in found.skips
     ]
     answers = [
-        {"text": visible(sample.text), "model": sample.model, "cut": sample.finish == "length"}
+        {"text": visible(sample.text), "model": visible(sample.model), "cut": sample.finish == "length"}
         for sample in found.candidates
     ]
     return desk.page(

@@ -41,10 +41,10 @@ class Settings:
     waiting: Callable[[Store, str], tuple[int, float] | None] | None = None
     """(store, project) → how many judgements a training run still needs, and in how many seconds; None = none waits"""
     report: Callable[..., Mapping[str, Any]] | None = None
-    """(store, project, without these raters) → agreement, raters, models, as `labelers._consensus.report` counts them"""
+    """(store, project, raters left out) → agreement, raters, models: `labelers._consensus.report`"""
     sampler: Callable[..., Any] | None = None
     """makes answers to imported prompts with a model folder, where the server was started with one"""
     questions: Callable[..., Any] | None = None
     """(samples, project, kind, per_prompt, size, aspects) → comparisons, as `labelers._desk.questions_of` makes them"""
     rows: Callable[..., Any] | None = None
-    """(store, project, kind, weights, at, without these raters) → rows of an export, as `labelers._desk.rows_of` makes them"""
+    """(store, project, kind, weights, at, raters left out) → rows of an export: `labelers._desk.rows_of`"""

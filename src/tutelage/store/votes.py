@@ -93,6 +93,8 @@ def _from_ranks(comparison: Comparison, judgement: Judgement) -> list[Vote]:
     for one, two in combinations(range(len(comparison.candidates)), 2):
         if same_words(comparison.candidates[one].text, comparison.candidates[two].text):
             continue
+        if comparison.kind == "best" and 1 not in (judgement.ranks[one], judgement.ranks[two]):
+            continue  # nothing was said of those that were not chosen
         difference = judgement.ranks[two] - judgement.ranks[one]
         votes.append(
             Vote(

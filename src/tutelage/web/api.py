@@ -40,6 +40,7 @@ class Desk:
         self.work, self.projects = Work(self.store.database), Projects(self.store.database)
 
     def me(self) -> JSON:
+        """Who is signed in, and how far they are."""
         session, settings = self.session, self.settings()
         done = self.work.done_since(session.rater, session.project, today())
         waiting = self.server.waiting(self.store, session.project) if self.server.waiting else None
@@ -54,6 +55,7 @@ class Desk:
         }
 
     def take(self, count: int) -> JSON:
+        """Tasks to hold."""
         settings, project = self.settings(), self.session.project
         rubric = self.projects.rubric(project).version
         tasks: list[Task] = []
@@ -64,10 +66,12 @@ class Desk:
         return {"tasks": [self._json(task, settings) for task in tasks]}
 
     def submit(self, body: _body.Body) -> JSON:
+        """Keep a judgement."""
         kept = self.work.submit(self._judgement(body), self.session.project)
         return {"id": kept.id, "stored": True, "extra": kept.extra}
 
     def undo(self, judgement: str, new_id: str) -> JSON:
+        """Take one back."""
         settings, project = self.settings(), self.session.project
         task = self.work.undo(
             judgement,
@@ -80,10 +84,12 @@ class Desk:
         return {"task": self._json(task, settings)}
 
     def skip(self, number: str, skip_id: str, reason: SkipReason, comment: str) -> JSON:
+        """Give a task back."""
         self.work.skip(number, skip_id, self.session.rater, self.session.project, reason, comment)
         return {"id": skip_id, "stored": True}
 
     def guidelines(self) -> JSON:
+        """The rubric in force as HTML; a language that is not there is told in the other."""
         rubric = self.projects.rubric(self.session.project)
         english, chinese = rubric.guidelines.get("en", ""), rubric.guidelines.get("zh", "")
         told = {"en": english or chinese, "zh": chinese or english}

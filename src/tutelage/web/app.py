@@ -54,6 +54,7 @@ class Files(StaticFiles):
     """Files whose address changes with their content: browsers ask once."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
+        """A file; kept for ever where its address carries its digest."""
         reply = await super().get_response(path, scope)
         kept = b"v=" in scope["query_string"] and reply.status_code in (200, 304)
         reply.headers["Cache-Control"] = "public, max-age=31536000, immutable" if kept else "no-cache"

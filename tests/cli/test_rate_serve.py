@@ -1,0 +1,86 @@
+"""`rate serve` and `rate invite`: where it listens, one server per file, links that let people in."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tutelage.cli.main import main
+
+
+def run(*words: str) -> int:
+    return main(["rate", *words])
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::", "rate.example.org"])
+def test_other_addresses_are_refused_without_https_or_consent(
+    host: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert run("serve", "--db", str(tmp_path / "a.db"), "--host", host) == 2
+    assert "--tls-cert" in capsys.readouterr().err and list(tmp_path.iterdir()) == []
+
+
+def test_all_addresses_need_the_names_by_which_it_is_reached(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    flags = ["--host", "0.0.0.0", "--insecure-http-i-understand"]
+    assert run("serve", "--db", str(tmp_path / "a.db"), *flags) == 2
+    assert "--names" in capsys.readouterr().err
+
+
+def test_a_key_without_a_certificate_and_files_that_are_not_there_are_said(tmp_path: Path):
+    assert run("serve", "--db", str(tmp_path / "a.db"), "--tls-key", "k.pem") == 2
+    assert run("serve", "--db", str(tmp_path / "a.db"), "--tls-key", "k.pem", "--tls-cert", "c.pem") == 66
+
+
+def test_a_server_starts_in_time_lets_the_admin_in_refuses_a_second_one_and_stops(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    db, began = tmp_path / "a.db", time.monotonic()
+    command = [sys.executable, "-m", "tutelage", "rate", "serve", "--db", str(db), "--port", "0", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        told = json.loads(server.stdout.readline())
+        host = told["url"].removeprefix("http://")
+        assert status(host, "GET", "/healthz") == 200
+        assert time.monotonic() - began < 15, "5 s on an idle machine"
+        assert (tmp_path / "a.db.secret").stat().st_mode & 0o777 == 0o600
+        assert status(host, "POST", told["admin_link"].removeprefix(told["url"])) == 303
+        assert run("serve", "--db", str(db), "--port", "0") == 75
+        assert f"pid {server.pid}" in capsys.readouterr().err
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(20) in (0, 143, -signal.SIGTERM)
+
+
+def status(host: str, method: str, path: str) -> int:
+    connection = http.client.HTTPConnection(host, timeout=20)
+    connection.request(method, path)
+    found = connection.getresponse().status
+    connection.close()
+    return found
+
+
+def test_links_are_made_for_a_database_that_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    db = str(tmp_path / "a.db")
+    assert run("invite", "--db", db) == 66
+    open_store(db)
+    capsys.readouterr()
+    assert (
+        run("invite", "--db", db, "--count", "3", "--name", "Ann", "--url", "https://rate.example.org/", "--json") == 0
+    )
+    links = json.loads(capsys.readouterr().out)["links"]
+    assert [line["name"] for line in links] == ["Ann 1", "Ann 2", "Ann 3"]
+    assert len({line["link"] for line in links}) == 3 and links[0]["link"].startswith("https://rate.example.org/join/")
+    assert run("invite", "--db", db, "--rater", "nobody") == 65
+    assert Path(f"{db}.secret").stat().st_mode & 0o777 == 0o600
+
+
+def open_store(db: str) -> None:
+    from tutelage.store.store import Store
+
+    Store(db).close()

@@ -6,6 +6,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from sqlalchemy import Connection, event
 
 from rating_room import Enter, answer, new_id, questions, take
 from tutelage.store.people import People
@@ -254,3 +255,20 @@ def test_a_closed_project_hands_out_nothing(enter: Enter, store: Store):
     Projects(store.database).change("default", ProjectSettings(open=False), actor="a")
     assert take(enter()) == []
     assert People(store.database, b"s" * 32).accounts()[0].projects == ("default",)
+
+
+def test_a_full_disk_acknowledges_nothing_and_the_same_answer_is_kept_when_there_is_room(enter: Enter, store: Store):
+    store.ask(questions(2))
+    client = enter()
+    judgement = answer(take(client)[0], comment="x" * 5000)
+    engine, limit = store.database.engine, [1]
+
+    def narrow(connection: Connection) -> None:
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {limit[0]}")  # at least what is there already
+
+    event.listen(engine, "begin", narrow, insert=True)
+    refused = client.post("/api/v1/judgements", json=judgement)
+    assert refused.status_code == 507 and refused.headers["retry-after"] and store.history() == []
+    limit[0] = 1_000_000
+    assert client.post("/api/v1/judgements", json=judgement).status_code == 200
+    assert [row.id for row in store.judgements()] == [judgement["id"]]

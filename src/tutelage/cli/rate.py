@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from tutelage.cli._rate_serve import Invite, Serve, invite, serve
+from tutelage.cli._rate_stats import COUNTS, excluded, moment, origin, show, told_of
 from tutelage.cli._ui import UI
 from tutelage.config import Resolved
 from tutelage.errors import DataError, UsageError
@@ -18,19 +19,6 @@ if TYPE_CHECKING:
     from tutelage.types import Comparison, QuestionKind
 
 _KINDS = ("pair", "ranking", "scores")
-_COUNTS = ("questions", "open_questions", "samples", "raters", "judgements", "extra_judgements")
-_COLUMNS = {
-    "rater": "rater",
-    "judgements": "n",
-    "accuracy": "right",
-    "weight": "weight",
-    "agrees_with_others": "as others",
-    "left": "left",
-    "ties": "ties",
-    "severity": "severe",
-    "self_consistency": "again",
-    "median_seconds": "s",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +96,8 @@ class Export:
     """share of the prompts whose rows go to --test-out"""
     test_out: str = ""
     """file for the test rows; by default OUT with .test before its ending"""
+    at: str = ""
+    """as it was at that time (2026-11-21T10:00:00, UTC unless it names a zone); not for raw, which is all history"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,12 +248,16 @@ def export(resolved: Resolved[Export], ui: UI) -> int:
             ui.say(f"{count} questions with all their judgements in {config.out}")
             ui.result({"questions": count, "out": config.out})
             return 0
-        found = consensus(store, config.project, config.weights, pool=config.rows == "pair", gap=config.gap)
-    made = _exported(config, found)
-    if not made.rows:
-        raise DataError(f"project '{config.project}' holds nothing to export as {config.kind}: {dict(made.counts)}")
+        at, pool = moment(config.at), config.rows == "pair"
+        without = excluded(store, config.project, at)
+        found = consensus(store, config.project, config.weights, pool=pool, gap=config.gap, at=at, without=without)
+        made = _exported(config, found)
+        if not made.rows:
+            raise DataError(f"project '{config.project}' holds nothing to export as {config.kind}: {dict(made.counts)}")
+        traced = origin(store, config.project, found, config.out, asdict(config), without)
     train, test = split_by_prompt(made.rows, config.test_fraction)
     counts: dict[str, Any] = {**made.counts, "train_rows": write(config.out, train), "out": config.out}
+    counts |= {"origin": traced} | ({"excluded_raters": sorted(without)} if without else {})
     ties, test_ties = split_by_prompt(made.ties, config.test_fraction)
     held_out = config.test_out or _beside(config.out, "test")
     parts = {
@@ -302,40 +296,15 @@ def _exported(config: Export, found: Consensus) -> Any:
 
 def stats(resolved: Resolved[Stats], ui: UI) -> int:
     """Show agreement, raters and models in tables; everything as JSON with --json or --out."""
-    from tutelage.labelers._consensus import report
     from tutelage.store.store import Store
 
     config = resolved.config
     with Store(config.db, create=False) as store:
         _check_project(store, config.project, config.db)
-        told = report(store, config.project)
-    totals = {key: told[key] for key in _COUNTS} | {"raters": len(told["raters"])}
+        told = told_of(store, config.project)
+    totals = {key: told[key] for key in COUNTS} | {"raters": len(told["raters"])}
     _show_totals(ui, totals, config.project)
-    ui.table(
-        [
-            {
-                "question": line["question"],
-                "items": line["shared_items"],
-                "agreement": _with_interval(line, "agreement"),
-                "alpha": f"{_with_interval(line, 'alpha')} {line['level']}",
-            }
-            for line in told["agreement"]
-        ],
-        "agreement (alpha: 1 = perfect, 0 = by chance; undefined = nothing shared or no variation; 95% intervals)",
-    )
-    shown = [{short: _short(line[key]) for key, short in _COLUMNS.items()} for line in told["raters"]]
-    meant = "right: estimated share of right choices; weight: of their word in an export; again: repeats itself"
-    ui.table(shown, f"raters ({meant})")
-    if told["models"]:
-        ui.table(told["models"]["strengths"], "models (log odds, 95% intervals over prompts)")
-    if told["ceiling"]:
-        ceiling = told["ceiling"]
-        ui.say(
-            "one rater chooses what the others choose together: "
-            f"{ceiling['value']:.3f} ({ceiling['low']:.3f} to {ceiling['high']:.3f})"
-        )
-    if told["votes_per_pair"] < 1.5:
-        ui.warn("few pairs have more than one vote, so the raters cannot be checked by each other: ask several of them")
+    show(told, ui)
     if config.out:
         from tutelage.data.jsonl import write
 
@@ -347,16 +316,6 @@ def stats(resolved: Resolved[Stats], ui: UI) -> int:
 def _show_totals(ui: UI, counts: Mapping[str, int], project: str) -> None:
     rows = [{"": key.replace("_", " "), "number": count} for key, count in counts.items()]
     ui.table(rows, f"project {project}")
-
-
-def _with_interval(line: dict[str, Any], name: str) -> str:
-    if line[name] is None:
-        return "undefined"
-    return f"{line[name]:.2f} ({line[f'{name}_low']:.2f} to {line[f'{name}_high']:.2f})"
-
-
-def _short(value: Any) -> Any:
-    return f"{value:.2f}" if isinstance(value, float) else value
 
 
 def _kinds(names: Sequence[str]) -> tuple[QuestionKind, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any, Literal
@@ -183,11 +184,17 @@ class Overview:
         with self._database.reading() as connection:
             return {str(row[0]): int(row[1]) for row in connection.execute(query)}
 
-    def newest(self) -> int:
-        """Number of the newest judgement row: while it stays the same, so does what is counted. 0 = none."""
-        query = sa.select(sa.func.max(judgements.c.number))
+    def newest(self) -> tuple[int, int]:
+        """Numbers of the newest judgement and skip: while they stay the same, so does what is counted. 0 = none."""
+        given, left = sa.select(sa.func.max(judgements.c.number)), sa.select(sa.func.max(skips.c.number))
         with self._database.reading() as connection:
-            return connection.execute(query).scalar() or 0
+            return connection.execute(given).scalar() or 0, connection.execute(left).scalar() or 0
+
+    def numbers(self, ids: Sequence[str]) -> dict[str, int]:
+        """id of a question → its number."""
+        query = sa.select(questions.c.id, questions.c.number).where(questions.c.id.in_(ids))
+        with self._database.reading() as connection:
+            return {row.id: row.number for row in connection.execute(query)}
 
 
 def _rows(project: str, *more: Any) -> sa.Select[Any]:

@@ -12,8 +12,8 @@ from tutelage.web.text import HIDDEN
 
 Row = dict[str, Any]
 Words = Mapping[str, Any]
-LEAST_VOTES = 20
-"""fewer say nothing about a rater"""
+_KIND_OF = {"left": "warn", "right": "warn", "fast": "warn", "inconsistent": "warn", "one_number": "warn"}
+"""faults that are habits rather than reasons to be left out"""
 
 
 def visible(text: str) -> str:
@@ -106,6 +106,20 @@ def agreement_lines(told: Mapping[str, Any], words: Words) -> list[Row]:
     return rows
 
 
+def other_measures(told: Mapping[str, Any], words: Words) -> list[list[str]]:
+    """Kind of question, then Fleiss' kappa, Gwet's AC1 and Kendall's tau-b, each with its interval."""
+    names = ("fleiss", "ac1", "tau_b")
+    rows = []
+    for line, shown in zip(told["agreement"], agreement_lines(told, words), strict=True):
+        found = [_interval(line, name) for name in names]
+        rows.append([shown["name"], *("–" if one is None else _brief(one) for one in found)])
+    return rows
+
+
+def _brief(one: Row) -> str:
+    return f"{one['value']:.2f} ({one['low']:.2f} – {one['high']:.2f})"
+
+
 def _interval(line: Mapping[str, Any], name: str) -> Row | None:
     if line.get(name) is None:
         return None
@@ -143,19 +157,12 @@ def _rater_row(line: Mapping[str, Any], excluded: Mapping[str, str], names: Mapp
     signs: list[Row] = []
     if rater in excluded:
         signs.append({"kind": "", "text": words["sign_off"]})
-    if agrees is not None and count >= LEAST_VOTES:
-        if agrees.high < 0.5:
-            signs.append({"kind": "bad", "text": words["sign_against"]})
-        elif agrees.low < 0.5:
-            signs.append({"kind": "bad", "text": words["sign_guess"]})
+    faults: Sequence[str] = line["faults"]
+    signs += [{"kind": _KIND_OF.get(fault, "bad"), "text": words["faults"].get(fault, fault)} for fault in faults]
     left = None
     if line["left"] is not None:
-        tilted = count >= LEAST_VOTES and (line["left_low"] > 0.5 or line["left_high"] < 0.5)
+        tilted = "left" in faults or "right" in faults
         left = {"value": line["left"], "low": line["left_low"], "high": line["left_high"], "kind": "warn" * tilted}
-        if tilted:
-            signs.append({"kind": "warn", "text": words["sign_left" if line["left"] > 0.5 else "sign_right"]})
-    if line["median_seconds"] is not None and 0 < line["median_seconds"] < 2:
-        signs.append({"kind": "warn", "text": words["sign_fast"]})
     trouble = any(sign["kind"] == "bad" for sign in signs)
     called = names.get(rater, visible(rater))
     return {
@@ -167,6 +174,7 @@ def _rater_row(line: Mapping[str, Any], excluded: Mapping[str, str], names: Mapp
         "accuracy": _per_cent(line["accuracy"]),
         "agrees": agrees and {**agrees._asdict(), "kind": "bad" if trouble else ""},
         "again": _per_cent(line["self_consistency"]),
+        "gold": _per_cent(line["gold"]),
         "left": left,
         "severity": "–" if line["severity"] is None else f"{line['severity']:+.2f}",
         "seconds": "–" if line["median_seconds"] is None else f"{line['median_seconds']:.1f}",

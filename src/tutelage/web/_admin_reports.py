@@ -7,26 +7,35 @@ from typing import Any
 
 from starlette.responses import Response
 
+from tutelage.store.work import Work
 from tutelage.web._admin_forms import one
-from tutelage.web._admin_numbers import agreement_lines, board, rater_rows
+from tutelage.web._admin_numbers import agreement_lines, board, other_measures, rater_rows
 from tutelage.web._admin_page import Desk, Form, slug_of
 
-_EMPTY: Mapping[str, Any] = {"agreement": [], "raters": [], "models": None, "ceiling": None, "votes_per_pair": 0.0}
+_EMPTY: Mapping[str, Any] = {
+    "agreement": [],
+    "raters": [],
+    "models": None,
+    "ceiling": None,
+    "votes_per_pair": 0.0,
+    "adjudicate": [],
+}
 
 
-_KEPT = 16
+_KEPT, _QUEUE = 16, 20
 
 
 def _report(desk: Desk, project: str, without: Collection[str] = ()) -> Mapping[str, Any]:
     """The statistics of a project; empty where nothing was judged yet or the server was not given any."""
     if desk.settings.report is None or not desk.overview.by_rater(project):
         return _EMPTY
-    state = (project, desk.overview.newest(), *sorted(without))
+    state = (project, *desk.overview.newest(), *sorted(without))
     kept = desk.notes.reports
     if state not in kept:  # seconds of counting, so once for each state of the database
         if len(kept) >= _KEPT:
             kept.pop(next(iter(kept)), None)
-        kept[state] = desk.settings.report(desk.store, project, without)
+        skips = Work(desk.store.database).skipped(project)
+        kept[state] = desk.settings.report(desk.store, project, without, skips)
     return kept[state]
 
 
@@ -56,9 +65,23 @@ def agreement(desk: Desk) -> Response:
     """How far raters mean the same."""
     project = desk.project()
     told = _report(desk, project, desk.people.excluded(project))
-    rows = agreement_lines(told, desk.words)
+    rows, words = agreement_lines(told, desk.words), desk.words["agreement"]
+    more = [{"title": words["others"], "columns": words["measures"], "rows": other_measures(told, desk.words)}]
+    numbers = desk.overview.numbers([doubt["question"] for doubt in told["adjudicate"][:_QUEUE]])
+    doubts = [
+        doubt | {"number": numbers[doubt["question"]], "certainty": f"{100 * doubt['certainty']:.0f} %"}
+        for doubt in told["adjudicate"]
+        if doubt["question"] in numbers
+    ]
     return desk.page(
-        "agreement", "agreement", project, rows=rows, ceiling=told["ceiling"], votes=told["votes_per_pair"], more=[]
+        "agreement",
+        "agreement",
+        project,
+        rows=rows,
+        ceiling=told["ceiling"],
+        votes=told["votes_per_pair"],
+        more=more,
+        doubts=doubts,
     )
 
 

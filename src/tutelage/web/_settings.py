@@ -41,7 +41,7 @@ class Settings:
     waiting: Callable[[Store, str], tuple[int, float] | None] | None = None
     """(store, project) → how many judgements a training run still needs, and in how many seconds; None = none waits"""
     report: Callable[..., Mapping[str, Any]] | None = None
-    """(store, project, raters left out) → agreement, raters, models: `labelers._consensus.report`"""
+    """(store, project, raters left out, skips) → agreement, raters, models: `labelers._consensus.report`"""
     sampler: Callable[..., Any] | None = None
     """makes answers to imported prompts with a model folder, where the server was started with one"""
     questions: Callable[..., Any] | None = None

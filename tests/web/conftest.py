@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
+import rating_browser
 from rating_room import HOST, OPEN, SECRET, Enter, door
 from tutelage.store.people import People, Role
 from tutelage.store.store import Store
@@ -38,3 +40,24 @@ def enter(app: Starlette, store: Store) -> Enter:
         return client
 
     return come_in
+
+
+@pytest.fixture(scope="module")
+def chrome() -> Iterator[Any]:
+    """A headless Chromium."""
+    with rating_browser.browser() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def shared_room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[rating_browser.Room]:
+    made = rating_browser.Room(tmp_path_factory.mktemp("room") / "ratings.db")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def room(shared_room: rating_browser.Room, request: pytest.FixtureRequest) -> rating_browser.Room:
+    """A running server with a project for this test alone."""
+    shared_room.project, shared_room.waiting = request.node.name[:80], None
+    return shared_room

@@ -169,10 +169,11 @@ export class Session {
     if (this.fetching || this.queue.length >= AHEAD) return;
     this.fetching = true;
     clearTimeout(this.again);
+    const before = this.known(); // what is answered while the reply is on its way may still stand in it
     try {
       const held = this.queue.length + (this.task === null ? 0 : 1) + this.mood.waiting;
       const { tasks } = await call<{ tasks: Task[] }>("POST", "/api/v1/tasks/next", { n: Math.min(4, held + AHEAD) });
-      this.take(tasks);
+      this.take(tasks.filter((task) => !before.has(task.id)));
     } catch (error) {
       if (this.task === null) this.failed(error);
       if (!(error instanceof Refusal) || error.passing) this.again = window.setTimeout(() => void this.fill(), 3000);
@@ -182,7 +183,7 @@ export class Session {
   }
 
   private take(tasks: Task[]): void {
-    const known = new Set([...this.queue.map((each) => each.task.id), ...this.outbox.tasks, this.task?.id ?? ""]);
+    const known = this.known();
     for (const task of tasks.filter((each) => !known.has(each.id))) this.queue.push({ task, until: this.until(task) });
     if (this.task !== null) return;
     const first = this.queue.shift();
@@ -194,6 +195,10 @@ export class Session {
       this.change({ phase: "empty" });
       this.again = window.setTimeout(() => void this.fill(), this.mood.waiting > 0 ? 500 : EMPTY_AGAIN);
     }
+  }
+
+  private known(): Set<string> {
+    return new Set([...this.queue.map((each) => each.task.id), ...this.outbox.tasks, this.task?.id ?? ""]);
   }
 
   private until(task: Task): number {

@@ -45,19 +45,13 @@ def main() -> None:
         "pretrain",
         data=_join(data / "pretrain" / f"{name}_train.jsonl" for name in ("en", "zh")),
         eval_data=_join(data / "pretrain" / f"{name}_valid.jsonl" for name in ("en", "zh")),
-        out=out / "pretrain", steps=700, batch_size=8, max_length=192, vocab_size=4000, hidden_size=192, layers=6,
-        heads=6, key_value_heads=6, learning_rate=1.5e-3, adam_beta2=0.98,
+        out=out / "pretrain", steps=1000, batch_size=12, max_length=256, vocab_size=5000, hidden_size=192, layers=4,
+        heads=6, key_value_heads=6, learning_rate=2e-3, adam_beta2=0.98,
     )  # fmt: skip
     _run(
-        "sft",
-        model=base,
-        data=_join(sft),
-        eval_data=_join(sft_test),
-        out=out / "sft",
-        steps=200,
-        learning_rate=1e-3,
-        **SMALL,
-    )
+        "sft", model=base, data=_join(sft), eval_data=_join(sft_test), out=out / "sft", steps=500, learning_rate=1e-3,
+        **SMALL | {"max_length": 160},
+    )  # fmt: skip
     _run(
         "reward", model=tuned, data=_join(pairs), eval_data=_join(held_out), out=out / "reward", epochs=1,
         learning_rate=3e-4, **SMALL | {"batch_size": 16},
@@ -67,8 +61,9 @@ def main() -> None:
         **SMALL | {"batch_size": 16},
     )  # fmt: skip
     _run(
-        "ppo", model=tuned, reward=out / "reward" / "model", data=prompts, out=out / "ppo", steps=25,
-        learning_rate=5e-5, critic_learning_rate=2e-4, updates=2, minibatches=2, max_new_tokens=48,
+        "ppo", model=tuned, reward=out / "reward" / "model", data=prompts, out=out / "ppo", steps=60,
+        learning_rate=1e-4, critic_learning_rate=3e-4, critic_init="zero", updates=2, minibatches=2, max_new_tokens=120,
+        temperature=0.7,
         value_clip=0, **SMALL,
     )  # fmt: skip
     print(table(out, pairs, held_out))

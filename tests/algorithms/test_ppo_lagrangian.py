@@ -121,7 +121,8 @@ def check(parts: SafeWorld, found: PPOLagrangian) -> None:
 def test_it_reaches_the_constrained_optimum_and_its_multiplier(case: dict[str, Any] | None, seed: int) -> None:
     parts = SafeWorld(case)
     assert parts.miss() > 0.3 and parts.mean_cost() > parts.limit + 0.1
-    check(parts, learn(PPOLagrangian, parts, seed=seed))
+    # our own world's optimum lies further from the reference than the golden one's
+    check(parts, learn(PPOLagrangian, parts, STEPS if case else 2 * STEPS, seed=seed))
 
 
 class KLInBothStreams(TableReward):

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 import tutelage as tt
-from tutelage import registry
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
@@ -16,8 +15,6 @@ BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 @pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["ppo", "rloo"])
 def test_a_real_models_sentences_become_happier(algorithm, shared: Path, tmp_path: Path, monkeypatch):
-    if algorithm not in registry.names("algorithms"):
-        pytest.skip(f"there is no algorithm {algorithm}")
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     import _sentiment
     import ten_seeds

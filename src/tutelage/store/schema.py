@@ -2,6 +2,7 @@
 
 questions ◄─ handouts (who was ever shown what) ◄─ leases (until when) ─► judgements · skips
 raters ◄─ accounts ◄─ sessions ◄─ invitations          projects ◄─ settings · rubrics (versions)          audit
+batches ◄─ batch_items ─► questions (what training waits for)
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from sqlalchemy import (
     false,
 )
 
-REVISION = "0002"
+REVISION = "0003"
 """The newest migration; a database that is already there is opened without loading Alembic."""
 
 metadata = MetaData()
@@ -217,6 +218,38 @@ exclusions = Table(  # the newest row of a rater in a project is in force; expor
     Column("actor", String, nullable=False),
     Column("created", Float, nullable=False),
     Index("exclusions_by_project", "project", "rater", "number"),
+)
+
+batches = Table(  # answers that training waits for; open → quorum | deadline → consumed, or cancelled
+    "batches",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("id", String, nullable=False, unique=True),  # derived from run, step and answers
+    Column("project", String, nullable=False),
+    Column("run", String, nullable=False),
+    Column("step", Integer, nullable=False),
+    Column("kind", String, nullable=False),  # scores, pair
+    Column("wanted", Integer, nullable=False),  # judgements of each answer
+    Column("late", String, nullable=False),  # what becomes of it at the deadline
+    Column("state", String, nullable=False),
+    Column("seen", Integer, nullable=False),  # number of the newest judgement when it was posted
+    Column("created", Float, nullable=False),
+    Column("deadline", Float),
+    Column("closed", Float),
+    Index("batches_by_project", "project", "state"),
+)
+
+batch_items = Table(
+    "batch_items",
+    metadata,
+    Column("batch", String, primary_key=True),
+    Column("place", Integer, primary_key=True, autoincrement=False),
+    Column("question", String),  # none: enough was known of the answer
+    Column("used", JSON),  # ids of the judgements it was settled by; none before it is closed
+    Column("fallback", Float),  # what a model said where people did not
+    ForeignKeyConstraint(["batch"], ["batches.id"]),
+    ForeignKeyConstraint(["question"], ["questions.id"]),
+    Index("batch_items_by_question", "question"),
 )
 
 audit = Table(

@@ -12,6 +12,7 @@ from rating_room import Enter, answer, new_id, questions, take
 from tutelage.store.people import People
 from tutelage.store.projects import Aspect, Projects, ProjectSettings
 from tutelage.store.store import Store
+from tutelage.store.work import Work
 from tutelage.web._openapi import DOCUMENT
 from tutelage.web._settings import Settings
 from tutelage.web.app import create_app
@@ -119,6 +120,25 @@ def test_a_skipped_task_comes_back_to_others_only(enter: Enter, store: Store):
         assert client.post(f"/api/v1/tasks/{task['id']}/skip", json=skip).status_code == 200
     assert client.post(f"/api/v1/tasks/{task['id']}/skip", json=skip | {"reason": "unsafe"}).status_code == 409
     assert take(client) == [] and take(other)[0]["id"] == task["id"]
+
+
+def test_a_skip_is_taken_back_by_a_row_however_often_that_is_sent(enter: Enter, store: Store):
+    store.ask(questions(1), overlap=1)
+    client, other = enter("ann"), enter("bo")
+    (task,) = take(client)
+    skip, undone = {"id": new_id(), "reason": "too_long"}, {"id": new_id()}
+    assert client.post(f"/api/v1/tasks/{task['id']}/skip", json=skip).status_code == 200
+    assert other.post(f"/api/v1/skips/{skip['id']}/undo", json={"id": new_id()}).status_code == 404
+    replies = [client.post(f"/api/v1/skips/{skip['id']}/undo", json=undone) for _ in range(3)]
+    assert {reply.json()["task"]["id"] for reply in replies} == {task["id"]}
+    assert take(other) == [] and take(client) == [task] and Work(store.database).skipped("default") == []
+    assert client.post(f"/api/v1/skips/{skip['id']}/undo", json={"id": new_id()}).status_code == 409
+    assert client.post(f"/api/v1/skips/{undone['id']}/undo", json={"id": new_id()}).status_code == 404
+    again = {"id": new_id(), "reason": "unclear"}
+    assert client.post(f"/api/v1/tasks/{task['id']}/skip", json=again).status_code == 200
+    assert take(client) == [] and take(other)[0]["id"] == task["id"]
+    assert [row["reason"] for row in Work(store.database).skipped("default")] == ["unclear"]
+    assert client.post(f"/api/v1/skips/{skip['id']}/undo", json=undone).status_code == 409
 
 
 def test_nobody_answers_what_was_not_handed_to_them(enter: Enter, store: Store):

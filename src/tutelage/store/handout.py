@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from tutelage.store.rows import chunks, prompt_of, sample_of
 from tutelage.store.schema import judgements, leases, prompts, questions, samples, skips
+from tutelage.store.skipping import standing_skips
 from tutelage.types import Comparison, Prompt, QuestionKind, Sample
 
 
@@ -47,7 +48,7 @@ def _open(rater: str, project: str, kinds: Sequence[QuestionKind]) -> sa.Select[
     """Questions that `rater` has neither judged nor skipped and that judgements and others' leases do not fill."""
     stands = standing_on(questions.c.id)
     mine = sa.exists().where(*stands, judgements.c.rater == rater)
-    skipped = sa.exists().where(skips.c.question == questions.c.id, skips.c.rater == rater)
+    skipped = sa.exists().where(skips.c.question == questions.c.id, skips.c.rater == rater, *standing_skips())
     done = sa.select(sa.func.count()).select_from(judgements).where(*stands).correlate(questions).scalar_subquery()
     others = (leases.c.question == questions.c.id, leases.c.rater != rater)
     taken = sa.select(sa.func.count()).select_from(leases).where(*others).correlate(questions).scalar_subquery()

@@ -13,6 +13,7 @@ from tutelage.errors import MissingInputError
 from tutelage.store.engine import Database
 from tutelage.store.rows import prompt_of, sample_of
 from tutelage.store.schema import judgements, leases, prompts, questions, samples, skips
+from tutelage.store.skipping import standing_skips
 from tutelage.types import Prompt, Sample
 
 DAY = 86400.0
@@ -160,7 +161,9 @@ class Overview:
             told = {one["id"]: one for one in connection.execute(sa.select(samples).where(*said)).mappings()}
             query = sa.select(judgements).where(judgements.c.question == row["id"])
             history = [dict(one) for one in connection.execute(query.order_by(judgements.c.number.desc())).mappings()]
-            query = sa.select(skips).where(skips.c.question == row["id"]).order_by(skips.c.number.desc())
+            query = (
+                sa.select(skips).where(skips.c.question == row["id"], *standing_skips()).order_by(skips.c.number.desc())
+            )
             skipped = [dict(one) for one in connection.execute(query).mappings()]
         seen: set[str] = set()
         for one in history:
@@ -221,7 +224,8 @@ def _per_question(project: str) -> sa.Select[Any, Any, Any, Any, Any, Any, Any]:
         .group_by(judgements.c.question)
         .subquery()
     )
-    left = sa.select(skips.c.question, sa.func.count().label("skips")).group_by(skips.c.question).subquery()
+    left = sa.select(skips.c.question, sa.func.count().label("skips")).where(*standing_skips())
+    left = left.group_by(skips.c.question).subquery()
     return (
         sa.select(
             questions.c.number,

@@ -14,6 +14,7 @@ from tutelage.store.engine import Database
 from tutelage.store.handout import comparisons_of, lease, lease_of, origins, standing_on
 from tutelage.store.rows import check_judgement, judgement_of, judgement_row, question_of
 from tutelage.store.schema import handouts, judgements, leases, questions, raters, skips
+from tutelage.store.skipping import UNDONE, standing_skips
 from tutelage.types import Comparison, Judgement
 
 SkipReason = Literal["unclear", "too_long", "no_knowledge", "unsafe", "other"]
@@ -154,6 +155,35 @@ class Work:
             elif {name: kept[name] for name in told} != told:
                 raise ConflictError("this id stands for another skip", fix="make a new id")
 
+    def unskip(self, skip_id: str, new_id: str, rater: str, project: str, *, lease_seconds: float, rubric: int) -> Task:
+        """Take a skip back by a row `new_id` and hold its task again.
+
+        Raises:
+            UnknownTaskError: this rater has skipped no such task.
+            ConflictError: it was taken back before, or `new_id` stands for something else.
+        """
+        mine = (skips.c.id == skip_id, skips.c.rater == rater, questions.c.project == project)
+        query = sa.select(questions).join(skips, skips.c.question == questions.c.id)
+        with self._database.writing() as connection:
+            row = connection.execute(query.where(*mine, skips.c.reason != UNDONE)).mappings().first()
+            if row is None:
+                raise UnknownTaskError("you have skipped no such task")
+            now = self._database.now(connection)
+            theirs = (skips.c.question == row["id"], skips.c.rater == rater)
+            query = sa.select(skips).where(*theirs).order_by(skips.c.number.desc())
+            newest = connection.execute(query).mappings().first()
+            assert newest is not None
+            if newest["id"] == skip_id:
+                if connection.execute(sa.select(skips.c.id).where(skips.c.id == new_id)).first() is not None:
+                    raise ConflictError("this id stands for another skip", fix="make a new id")
+                told = {"id": new_id, "question": row["id"], "rater": rater, "reason": UNDONE, "comment": skip_id}
+                connection.execute(sa.insert(skips).values(**told, created=now))
+            elif newest["id"] != new_id or newest["comment"] != skip_id:
+                raise ConflictError("this skip was taken back before, or the task was skipped again")
+            connection.execute(lease_of(row["id"], rater))
+            connection.execute(sa.insert(leases).values(question=row["id"], rater=rater, expires=now + lease_seconds))
+            return self._handed(connection, rater, project, [dict(row)], rubric, now, lease_seconds)[0]
+
     def done_since(self, rater: str, project: str, since: float) -> int:
         """How many questions of a project `rater` has judged since then (seconds since 1970) and not taken back."""
         mine = (judgements.c.rater == rater, judgements.c.created >= since, questions.c.project == project)
@@ -165,8 +195,9 @@ class Work:
             return connection.execute(query.where(*mine, *stands)).scalar_one()
 
     def skipped(self, project: str) -> list[dict[str, Any]]:
-        """Every skip of a project, oldest first: question, rater, reason, comment, created."""
-        query = sa.select(skips).join(questions, questions.c.id == skips.c.question).order_by(skips.c.number)
+        """Every skip of a project that was not taken back, oldest first: question, rater, reason, comment, created."""
+        query = sa.select(skips).join(questions, questions.c.id == skips.c.question).where(*standing_skips())
+        query = query.order_by(skips.c.number)
         with self._database.reading() as connection:
             return [dict(row) for row in connection.execute(query.where(questions.c.project == project)).mappings()]
 

@@ -132,6 +132,14 @@ _PATHS: JSON = {
         )
     },
     "/api/v1/tasks/{id}/skip": {"post": _operation("Give a task back for good", _ref("Kept"), _SKIP, path=TEXT)},
+    "/api/v1/skips/{id}/undo": {
+        "post": _operation(
+            "Take a skip back and hold its task again",
+            _object("task", task=_ref("Task")),
+            _object("id", id=UUID),
+            path=UUID,
+        )
+    },
     "/api/v1/judgements": {
         "post": _operation(
             "Keep an answer. The same id and content again gives the same reply; so does the same content from a "

@@ -88,6 +88,19 @@ class Desk:
         self.work.skip(number, skip_id, self.session.rater, self.session.project, reason, comment)
         return {"id": skip_id, "stored": True}
 
+    def unskip(self, skip: str, new_id: str) -> JSON:
+        """Take a skip back."""
+        settings, project = self.settings(), self.session.project
+        task = self.work.unskip(
+            skip,
+            new_id,
+            self.session.rater,
+            project,
+            lease_seconds=settings.lease_seconds,
+            rubric=self.projects.rubric(project).version,
+        )
+        return {"task": self._json(task, settings)}
+
     def guidelines(self) -> JSON:
         """The rubric in force as HTML; a language that is not there is told in the other."""
         rubric = self.projects.rubric(self.session.project)
@@ -165,6 +178,12 @@ async def skip(request: Request) -> Response:
     return JSONResponse(await run_in_threadpool(Desk(request).skip, number, skip_id, reason, comment))
 
 
+async def unskip(request: Request) -> Response:
+    """Take a skip back and hold its task again."""
+    new_id = _body.identifier(await _body.read(request, ["id"]))
+    return JSONResponse(await run_in_threadpool(Desk(request).unskip, _body.identifier(request.path_params), new_id))
+
+
 async def guidelines(request: Request) -> Response:
     """The rubric in force, as safe HTML in both languages."""
     return JSONResponse(await run_in_threadpool(Desk(request).guidelines))
@@ -187,6 +206,7 @@ routes = [
     Route("/api/v1/language", language, methods=["POST"]),
     Route("/api/v1/tasks/next", next_tasks, methods=["POST"]),
     Route("/api/v1/tasks/{id}/skip", skip, methods=["POST"]),
+    Route("/api/v1/skips/{id}/undo", unskip, methods=["POST"]),
     Route("/api/v1/judgements", judge, methods=["POST"]),
     Route("/api/v1/judgements/{id}/undo", undo, methods=["POST"]),
     Route("/api/v1/guidelines", guidelines),

@@ -8,7 +8,7 @@ they tell: log P(vote | truth left) − log P(vote | truth right), which may be 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -131,6 +131,53 @@ _PRIOR_VOTES = 4.0
 """A rater starts as 70% right, worth four votes a side: enough to tame raters with few votes, nothing against many."""
 
 
+@dataclass(frozen=True)
+class VoteTable:
+    """Pairwise votes as small whole numbers, about 10 bytes a vote, however long the names of things are."""
+
+    item: NDArray[np.int32]
+    """[votes] which pair of answers"""
+    rater: NDArray[np.int32]
+    """[votes] place in `raters`"""
+    choice: NDArray[np.int8]
+    """[votes] +1 the first is better, 0 tie, −1 the second"""
+    left: NDArray[np.int8]
+    """[votes] 1 the first stood left, 0 it did not, −1 not known"""
+    raters: Sequence[str]
+    known: NDArray[np.int8]
+    """[items] +1 or −1 where the truth is known, else 0"""
+
+
+@dataclass(frozen=True)
+class TableModel:
+    """`PairModel` of a table."""
+
+    first: Array
+    """[items] P(the first is better)"""
+    ties: Array
+    """[items] share of ties among the votes, weighted by rater"""
+    raters: Mapping[str, PairRater]
+
+
+def believe_table(table: VoteTable, *, rounds: int = 200, tolerance: float = 1e-6) -> TableModel:
+    """`believe_raters` in memory that does not grow with the votes beyond the table and three numbers an item."""
+    items = len(table.known)
+    fixed = table.known != 0
+    truth = np.where(fixed, table.known > 0, _majority(table.item, table.choice, items))
+    skill = np.zeros((len(table.raters), 2, 3))
+    for _ in range(rounds):
+        skill = _skill(table, truth)
+        new = np.where(fixed, table.known > 0, 1 / (1 + np.exp(-np.clip(_evidence(table, skill), -30, 30))))
+        moved = float(np.abs(new - truth).max(initial=0.0))
+        truth = new
+        if moved < tolerance:
+            break
+    votes = np.bincount(table.rater, minlength=len(table.raters))
+    described = {name: _describe(skill[index], int(votes[index])) for index, name in enumerate(table.raters)}
+    weight = np.array([described[name].weight for name in table.raters] or [0.0])
+    return TableModel(truth, _tie_share(table, weight, items), described)
+
+
 def believe_raters(
     votes: Sequence[PairVote], *, gold: Mapping[str, int] | None = None, rounds: int = 200, tolerance: float = 1e-6
 ) -> PairModel:
@@ -141,47 +188,44 @@ def believe_raters(
     Args:
         gold: item → +1 or −1 where the truth is known: raters are measured by it. 0 says nothing.
     """
-    items, item = numbered([vote.item for vote in votes])
-    names, rater = numbered([vote.rater for vote in votes])
-    choice = np.array([vote.choice for vote in votes], dtype=np.int64)
-    known = np.array([vote.left is not None for vote in votes], dtype=bool)
-    first_left = np.array([vote.left is not False for vote in votes], dtype=bool)
-    clicked = 1 - np.where(first_left, choice, -choice)  # column: 0 = left, 1 = tie, 2 = right
-    fixed = np.array([(gold or {}).get(name, 0) for name in items], dtype=np.int64)
-    truth = np.where(fixed == 0, _majority(item, choice, len(items)), fixed > 0)
-    skill = np.zeros(0)
-    for _ in range(rounds):
-        skill = _skill(rater, clicked, known, np.where(first_left, truth[item], 1 - truth[item]), len(names))
-        evidence = np.zeros(len(items))
-        np.add.at(evidence, item, np.where(first_left, 1, -1) * _tells(skill, rater, clicked, known))
-        new = np.where(fixed == 0, 1 / (1 + np.exp(-np.clip(evidence, -30, 30))), fixed > 0)
-        moved = float(np.abs(new - truth).max(initial=0.0))
-        truth = new
-        if moved < tolerance:
-            break
-    described = {name: _describe(skill[index], int((rater == index).sum())) for index, name in enumerate(names)}
-    weight = np.array([described[name].weight for name in names] or [0.0])
-    ties = _tie_share(item, choice, weight[rater] if len(votes) else np.zeros(0), len(items))
+    items, table = _tabled(votes, gold or {})
+    found = believe_table(table, rounds=rounds, tolerance=tolerance)
     return PairModel(
-        first=dict(zip(items, map(float, truth), strict=True)),
-        ties=dict(zip(items, map(float, ties), strict=True)),
-        raters=described,
+        first=dict(zip(items, map(float, found.first), strict=True)),
+        ties=dict(zip(items, map(float, found.ties), strict=True)),
+        raters=found.raters,
         overlap=len(votes) / max(1, len(items)),
     )
 
 
 def believe_everyone(votes: Sequence[PairVote]) -> PairModel:
     """The plain majority, every rater weighing 1: P(first) is the share of votes for it, ties counting half."""
-    items, item = numbered([vote.item for vote in votes])
-    choice = np.array([vote.choice for vote in votes], dtype=np.int64)
-    everyone = believe_raters(votes).raters
+    items, table = _tabled(votes, {})
+    everyone = believe_table(table).raters
     told = {name: PairRater(each.votes, each.accuracy, each.left, each.ties, 1.0) for name, each in everyone.items()}
+    first = _majority(table.item, table.choice, len(items))
+    ties = _tie_share(table, np.ones(max(1, len(table.raters))), len(items))
     return PairModel(
-        first=dict(zip(items, map(float, _majority(item, choice, len(items))), strict=True)),
-        ties=dict(zip(items, map(float, _tie_share(item, choice, np.ones(len(votes)), len(items))), strict=True)),
+        first=dict(zip(items, map(float, first), strict=True)),
+        ties=dict(zip(items, map(float, ties), strict=True)),
         raters=told,
         overlap=len(votes) / max(1, len(items)),
     )
+
+
+def _tabled(votes: Sequence[PairVote], gold: Mapping[str, int]) -> tuple[list[str], VoteTable]:
+    items, item = numbered([vote.item for vote in votes])
+    names, rater = numbered([vote.rater for vote in votes])
+    left = [-1 if vote.left is None else int(vote.left) for vote in votes]
+    table = VoteTable(
+        item.astype(np.int32),
+        rater.astype(np.int32),
+        np.array([vote.choice for vote in votes], dtype=np.int8),
+        np.array(left, dtype=np.int8),
+        names,
+        np.array([gold.get(name, 0) for name in items], dtype=np.int8),
+    )
+    return items, table
 
 
 def numbered(values: Sequence[H]) -> tuple[list[H], Indices]:
@@ -191,35 +235,63 @@ def numbered(values: Sequence[H]) -> tuple[list[H], Indices]:
     return distinct, np.array([place[value] for value in values], dtype=np.int64)
 
 
-def _majority(item: Indices, choice: Indices, items: int) -> Array:
-    votes = np.bincount(item, minlength=items)
-    return np.bincount(item, weights=(choice + 1) / 2, minlength=items) / np.maximum(votes, 1)
+_PART = 1 << 16
+"""votes that are worked on at once"""
 
 
-def _skill(rater: Indices, clicked: Indices, known: NDArray[np.bool_], left_true: Array, raters: int) -> Array:
+def _parts(table: VoteTable) -> Iterator[tuple[Indices, Indices, Indices, NDArray[np.bool_], NDArray[np.bool_]]]:
+    """Some votes at a time: item, rater, clicked (0 = left, 1 = tie, 2 = right), first stood left, side known."""
+    for start in range(0, len(table.item), _PART):
+        part = slice(start, start + _PART)
+        choice, left = table.choice[part].astype(np.int64), table.left[part]
+        first_left = left != 0
+        clicked = 1 - np.where(first_left, choice, -choice)
+        yield table.item[part].astype(np.int64), table.rater[part].astype(np.int64), clicked, first_left, left >= 0
+
+
+def _majority(item: NDArray[np.int32], choice: NDArray[np.int8], items: int) -> Array:
+    votes, half = np.bincount(item, minlength=items), np.zeros(items)
+    for start in range(0, len(item), _PART):
+        part = slice(start, start + _PART)
+        np.add.at(half, item[part], (choice[part] + 1) / 2)
+    return half / np.maximum(votes, 1)
+
+
+def _skill(table: VoteTable, truth: Array) -> Array:
     """[raters, truth left/right, clicked left/tie/right]; a vote of unknown side counts half mirrored."""
-    counts = np.zeros((raters, 2, 3))
-    share = np.where(known, 1.0, 0.5)
-    mirror = ~known
-    for truth, chance in ((0, left_true), (1, 1 - left_true)):
-        np.add.at(counts[:, truth], (rater, clicked), share * chance)
-        np.add.at(counts[:, 1 - truth], (rater[mirror], 2 - clicked[mirror]), 0.5 * chance[mirror])
-    counts += _PRIOR * _PRIOR_VOTES
-    return counts / counts.sum(2, keepdims=True)
+    cells = len(table.raters) * 6
+    counts = np.zeros(cells)
+    for item, rater, clicked, first_left, known in _parts(table):
+        left_true = np.where(first_left, truth[item], 1 - truth[item])
+        share = np.where(known, 1.0, 0.5)
+        mirror = ~known
+        for place, chance in ((0, left_true), (1, 1 - left_true)):
+            counts += np.bincount(rater * 6 + place * 3 + clicked, share * chance, cells)
+            if mirror.any():
+                turned = rater[mirror] * 6 + (1 - place) * 3 + 2 - clicked[mirror]
+                counts += np.bincount(turned, 0.5 * chance[mirror], cells)
+    found = counts.reshape(-1, 2, 3) + _PRIOR * _PRIOR_VOTES
+    return found / found.sum(2, keepdims=True)
 
 
-def _tells(skill: Array, rater: Indices, clicked: Indices, known: NDArray[np.bool_]) -> Array:
-    """What each vote says for "the truth is left", in log odds."""
-    if not len(rater):
-        return np.zeros(0)
-    seen = np.log(skill[rater, 0, clicked] / skill[rater, 1, clicked])
+def _evidence(table: VoteTable, skill: Array) -> Array:
+    """[items] what their votes say for "the first is better", in log odds."""
+    evidence = np.zeros(len(table.known))
     mirrored = (skill + skill[:, ::-1, ::-1]) / 2
-    return np.where(known, seen, np.log(mirrored[rater, 0, clicked] / mirrored[rater, 1, clicked]))
+    seen, unseen = np.log(skill[:, 0] / skill[:, 1]), np.log(mirrored[:, 0] / mirrored[:, 1])
+    for item, rater, clicked, first_left, known in _parts(table):
+        tells = np.where(known, seen[rater, clicked], unseen[rater, clicked])
+        np.add.at(evidence, item, np.where(first_left, 1, -1) * tells)
+    return evidence
 
 
-def _tie_share(item: Indices, choice: Indices, weight: Array, items: int) -> Array:
-    votes = np.bincount(item, weights=weight, minlength=items)
-    ties = np.bincount(item, weights=weight * (choice == 0), minlength=items)
+def _tie_share(table: VoteTable, weight: Array, items: int) -> Array:
+    votes, ties = np.zeros(items), np.zeros(items)
+    for start in range(0, len(table.item), _PART):
+        part = slice(start, start + _PART)
+        heard = weight[table.rater[part]]
+        np.add.at(votes, table.item[part], heard)
+        np.add.at(ties, table.item[part], heard * (table.choice[part] == 0))
     return np.where(votes > 0, ties / np.maximum(votes, 1e-12), 1.0)
 
 

@@ -1,6 +1,7 @@
 """The tables: prompts, samples and questions as they were asked, and judgements, which are only ever added.
 
 questions ◄─ handouts (who was ever shown what) ◄─ leases (until when) ─► judgements · skips
+    ◄─ tasks (each time a rater is given one, and why)                      admissions (who passed the quiz)
 raters ◄─ accounts ◄─ sessions ◄─ invitations          projects ◄─ settings · rubrics (versions)          audit
 batches ◄─ batch_items ─► questions (what training waits for)
 """
@@ -20,9 +21,10 @@ from sqlalchemy import (
     Table,
     Text,
     false,
+    true,
 )
 
-REVISION = "0003"
+REVISION = "0004"
 """The newest migration; a database that is already there is opened without loading Alembic."""
 
 metadata = MetaData()
@@ -63,8 +65,15 @@ questions = Table(
     Column("probability", Float, nullable=False),
     Column("overlap", Integer, nullable=False),
     Column("created", Float, nullable=False),
+    Column("purpose", String, nullable=False, server_default=""),  # "gold": its answer is known, nobody is told
+    Column("given", Integer, nullable=False, server_default="0"),  # judgements that count; kept by `standing.settle`
+    Column("open", Boolean, nullable=False, server_default=true()),  # wants more; kept by `standing.settle`
+    Column("place", Float, nullable=False, server_default="1e9"),  # handed out in this order, then by number
+    Column("arm", String, nullable=False, server_default=""),  # "random", "active": how `rate select` chose it
     ForeignKeyConstraint(["project", "prompt"], ["prompts.project", "prompts.id"]),
     Index("questions_by_project", "project", "number"),
+    Index("questions_open", "project", "open", "place", "number"),
+    Index("questions_by_purpose", "project", "purpose", "given"),
 )
 
 raters = Table(
@@ -98,6 +107,7 @@ judgements = Table(
     Column("extra", Boolean, nullable=False, server_default=false()),  # beyond the overlap when it came
     Column("models", JSON, nullable=False, server_default="[]"),  # who wrote each candidate (checkpoint hash)
     Column("probability", Float, nullable=False, server_default="1"),  # with which the question was selected
+    Column("purpose", String, nullable=False, server_default=""),  # "gold", "quiz", "repeat": checks the rater only
     ForeignKeyConstraint(["question"], ["questions.id"]),
     ForeignKeyConstraint(["rater"], ["raters.id"]),
     Index("judgements_by_question", "question", "rater", "number"),
@@ -109,7 +119,36 @@ leases = Table(
     Column("question", String, primary_key=True),
     Column("rater", String, primary_key=True),
     Column("expires", Float, nullable=False),
+    Column("purpose", String, nullable=False, server_default=""),  # as in `tasks`
     ForeignKeyConstraint(["question"], ["questions.id"]),
+)
+
+tasks = Table(  # only ever added: one row for each time a rater is given a question; its number is all that they see
+    "tasks",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("project", String, nullable=False),
+    Column("question", String, nullable=False),
+    Column("rater", String, nullable=False),
+    Column("purpose", String, nullable=False),  # "" to be learned from, "gold", "quiz", "repeat"
+    Column("created", Float, nullable=False),
+    ForeignKeyConstraint(["question"], ["questions.id"]),
+    Index("tasks_by_question", "question", "rater", "purpose", unique=True),
+    Index("tasks_by_rater", "project", "rater", "number"),
+)
+
+admissions = Table(  # the newest row of a rater in a project is in force: how the quiz ended, or what an admin decided
+    "admissions",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("project", String, nullable=False),
+    Column("rater", String, nullable=False),
+    Column("admitted", Boolean, nullable=False),
+    Column("right", Integer, nullable=False),
+    Column("asked", Integer, nullable=False),
+    Column("actor", String, nullable=False),
+    Column("created", Float, nullable=False),
+    Index("admissions_by_rater", "project", "rater", "number"),
 )
 
 handouts = Table(  # only ever added: nobody can judge what was never handed to them
@@ -264,5 +303,7 @@ audit = Table(
     Column("created", Float, nullable=False),
 )
 
-APPEND_ONLY = ("judgements", "handouts", "skips", "settings", "rubrics", "exclusions", "audit")
+APPEND_ONLY = (
+    "judgements", "handouts", "skips", "settings", "rubrics", "exclusions", "audit", "tasks", "admissions",
+)  # fmt: skip
 """Tables whose rows are never changed nor deleted; on SQLite triggers see to that."""

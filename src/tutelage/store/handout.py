@@ -7,10 +7,15 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from tutelage.store._live import asked_too_late, awaited
 from tutelage.store.rows import chunks, prompt_of, sample_of
-from tutelage.store.schema import judgements, leases, prompts, questions, samples, skips
+from tutelage.store.schema import judgements, leases, prompts, questions, samples, skips, tasks
 from tutelage.store.skipping import standing_skips
+from tutelage.store.standing import standing_on
 from tutelage.types import Comparison, Prompt, QuestionKind, Sample
+
+
+Row = dict[str, Any]
 
 
 def lease(
@@ -21,22 +26,84 @@ def lease(
     now: float,
     seconds: float,
     kinds: Sequence[QuestionKind] = (),
-) -> list[dict[str, Any]]:
-    """Up to `count` rows of questions that `rater` now holds: those it held already first, then in the order asked.
+) -> list[Row]:
+    """Up to `count` rows of questions that `rater` now holds: those it held already first, then the next in order.
 
+    What a training run waits for comes before the rest, then what was chosen (`place`), then the order asked.
     Leases of others count as judgements until they run out; what this rater has judged or skipped never comes again.
     """
-    connection.execute(sa.delete(leases).where(leases.c.expires <= now))
-    held = sa.exists().where(leases.c.question == questions.c.id, leases.c.rater == rater)
-    found: list[dict[str, Any]] = []
-    for mine in (held, ~held):
-        query = _open(rater, project, kinds).where(mine).order_by(questions.c.number).limit(count - len(found))
-        if len(found) < count:
-            found += [dict(row) for row in connection.execute(query).mappings()]
+    found = held(connection, rater, project, count, now, kinds)
+    found += fresh(connection, rater, project, count - len(found), kinds)
     for row in found:
-        connection.execute(lease_of(row["id"], rater))
-        connection.execute(sa.insert(leases).values(question=row["id"], rater=rater, expires=now + seconds))
+        hold(connection, row["id"], rater, now + seconds, row.get("task_purpose", ""))
     return found
+
+
+def held(
+    connection: sa.Connection, rater: str, project: str, count: int, now: float, kinds: Sequence[QuestionKind] = ()
+) -> list[Row]:
+    """What `rater` holds, in the order in which it was handed out, each with its `task_purpose`."""
+    connection.execute(sa.delete(leases).where(leases.c.expires <= now))
+    mine = (leases.c.rater == rater, questions.c.project == project)
+    given = (tasks.c.question == leases.c.question, tasks.c.rater == rater, tasks.c.purpose == leases.c.purpose)
+    judged = sa.exists().where(
+        *standing_on(questions.c.id, None), judgements.c.rater == rater, judgements.c.purpose == leases.c.purpose
+    )
+    wanted = (leases.c.purpose != "") | (questions.c.given + _others(rater) < questions.c.overlap)
+    query = (
+        sa.select(questions, leases.c.purpose.label("task_purpose"))
+        .join(leases, leases.c.question == questions.c.id)
+        .outerjoin(tasks, sa.and_(*given))
+        .where(*mine, ~judged, ~_skipped(rater), wanted, ~asked_too_late(questions.c.id))
+        .order_by(tasks.c.number, questions.c.number)
+        .limit(count)
+    )
+    query = query.where(questions.c.kind.in_(kinds)) if kinds else query
+    return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def fresh(
+    connection: sa.Connection,
+    rater: str,
+    project: str,
+    count: int,
+    kinds: Sequence[QuestionKind] = (),
+    *,
+    chosen_only: bool = False,
+) -> list[Row]:
+    """The next questions to learn from that `rater` has neither judged, skipped nor holds.
+
+    Args:
+        chosen_only: leave out pairs that no selection has chosen; what a run waits for comes all the same.
+    """
+    holds = sa.exists().where(leases.c.question == questions.c.id, leases.c.rater == rater)
+    mine = sa.exists().where(*standing_on(questions.c.id), judgements.c.rater == rater)
+    query = sa.select(questions).where(
+        questions.c.project == project,
+        questions.c.open.is_(True),
+        questions.c.given + _others(rater) < questions.c.overlap,
+        ~holds,
+        ~mine,
+        ~_skipped(rater),
+        ~asked_too_late(questions.c.id),
+    )
+    query = query.where(questions.c.kind.in_(kinds)) if kinds else query
+    backlog = ~awaited(questions.c.id)
+    if chosen_only:
+        backlog = backlog & ((questions.c.kind != "pair") | (questions.c.arm != ""))
+    found: list[Row] = []
+    for part in (awaited(questions.c.id), backlog):
+        if len(found) < count:
+            ordered = query.where(part).order_by(questions.c.place, questions.c.number).limit(count - len(found))
+            found += [dict(row) for row in connection.execute(ordered).mappings()]
+    return found
+
+
+def hold(connection: sa.Connection, question: str, rater: str, expires: float, purpose: str) -> None:
+    """Lease a question to `rater` until `expires` (seconds since 1970)."""
+    connection.execute(lease_of(question, rater))
+    told = {"question": question, "rater": rater, "expires": expires, "purpose": purpose}
+    connection.execute(sa.insert(leases).values(told))
 
 
 def lease_of(question: str | sa.BindParameter[str], rater: str | sa.BindParameter[str]) -> sa.Delete:
@@ -44,29 +111,14 @@ def lease_of(question: str | sa.BindParameter[str], rater: str | sa.BindParamete
     return sa.delete(leases).where(leases.c.question == question, leases.c.rater == rater)
 
 
-def _open(rater: str, project: str, kinds: Sequence[QuestionKind]) -> sa.Select[Any]:
-    """Questions that `rater` has neither judged nor skipped and that judgements and others' leases do not fill."""
-    stands = standing_on(questions.c.id)
-    mine = sa.exists().where(*stands, judgements.c.rater == rater)
-    skipped = sa.exists().where(skips.c.question == questions.c.id, skips.c.rater == rater, *standing_skips())
-    done = sa.select(sa.func.count()).select_from(judgements).where(*stands).correlate(questions).scalar_subquery()
-    others = (leases.c.question == questions.c.id, leases.c.rater != rater)
-    taken = sa.select(sa.func.count()).select_from(leases).where(*others).correlate(questions).scalar_subquery()
-    query = sa.select(questions).where(
-        questions.c.project == project, done + taken < questions.c.overlap, ~mine, ~skipped
-    )
-    return query.where(questions.c.kind.in_(kinds)) if kinds else query
+def _others(rater: str) -> sa.ScalarSelect[int]:
+    """How many others hold a question to learn from it."""
+    others = (leases.c.question == questions.c.id, leases.c.rater != rater, leases.c.purpose == "")
+    return sa.select(sa.func.count()).select_from(leases).where(*others).correlate(questions).scalar_subquery()
 
 
-def standing_on(question: Any) -> tuple[sa.ColumnElement[bool], ...]:
-    """What holds for the judgements that stand on a question: neither superseded nor taken back."""
-    newer = judgements.alias("newer")
-    superseded = sa.exists().where(
-        newer.c.question == judgements.c.question,
-        newer.c.rater == judgements.c.rater,
-        newer.c.number > judgements.c.number,
-    )
-    return (judgements.c.question == question, judgements.c.withdrawn.is_(False), ~superseded)
+def _skipped(rater: str) -> sa.ColumnElement[bool]:
+    return sa.exists().where(skips.c.question == questions.c.id, skips.c.rater == rater, *standing_skips())
 
 
 def comparisons_of(connection: sa.Connection, project: str, rows: Sequence[dict[str, Any]]) -> list[Comparison]:
@@ -77,7 +129,8 @@ def comparisons_of(connection: sa.Connection, project: str, rows: Sequence[dict[
     for part in chunks(wanted):
         query = sa.select(prompts).where(prompts.c.project == project, prompts.c.id.in_(part))
         posed.update((row["id"], prompt_of(row)) for row in connection.execute(query).mappings())
-        query = sa.select(samples).where(samples.c.project == project, samples.c.prompt.in_(part))
+    for part in chunks(sorted({name for row in rows for name in row["candidates"]})):
+        query = sa.select(samples).where(samples.c.project == project, samples.c.id.in_(part))
         told = connection.execute(query).mappings()
         said.update((row["id"], sample_of(row, posed[row["prompt"]])) for row in told)
     return [

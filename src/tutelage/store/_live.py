@@ -1,0 +1,20 @@
+"""Which questions training waits for now, and which it no longer does; what hands questions out goes by both."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from tutelage.store.schema import batch_items, batches
+
+
+def awaited(question: Any) -> sa.ColumnElement[bool]:
+    """A batch that is open asks it: it comes before all others."""
+    mine = sa.select(batch_items.c.question).join(batches, batches.c.id == batch_items.c.batch)
+    return question.in_(mine.where(batches.c.state == "open", batch_items.c.question.is_not(None)))
+
+
+def asked_too_late(question: Any) -> sa.ColumnElement[bool]:
+    """Only batches that are closed asked it: it is handed out no more."""
+    return sa.exists().where(batch_items.c.question == question) & ~awaited(question)

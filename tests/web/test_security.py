@@ -241,6 +241,18 @@ def test_no_rater_reaches_anothers_judgement(enter: Enter, store: Store):
     assert "Wilhelmina" not in told and "her own" not in told and rater_of(store) not in told
 
 
+def test_a_page_left_open_stores_nothing_in_the_name_of_who_signed_in_later(enter: Enter, store: Store):
+    store.ask(questions(1), overlap=3)
+    ann, bo = enter("ann"), enter("bo")
+    page_of_ann = {"tutelage-rater": ann.get("/api/v1/me").json()["rater"]}
+    (task,) = take(ann)
+    take(bo)  # the same question is handed to both
+    told = answer(task)
+    reply = bo.post("/api/v1/judgements", json=told, headers=page_of_ann)  # the browser has bo's cookie by now
+    assert reply.status_code == 401 and "somebody else" in reply.json()["error"]["what"] and store.history() == []
+    assert ann.post("/api/v1/judgements", json=told, headers=page_of_ann).status_code == 200
+
+
 def test_signing_in_leads_nowhere_else(enter: Enter):
     client = enter()
     for target in ("https://evil.example", "//evil.example", "/\\evil.example", "javascript:alert(1)", "/x\r\ny: z"):

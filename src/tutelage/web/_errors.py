@@ -15,8 +15,14 @@ from tutelage.web import _pages
 
 logger = logging.getLogger(__name__)
 
+
+class OtherRaterError(TutelageError):
+    """The page that asks is one rater's, and another is signed in now: what it holds is not the other's answer."""
+
+
 STATUS: dict[type[TutelageError], int] = {
     InvitationError: 410,
+    OtherRaterError: 401,
     UnknownTaskError: 404,
     ConflictError: 409,
     DiskError: 507,

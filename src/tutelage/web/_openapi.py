@@ -167,7 +167,8 @@ DOCUMENT: JSON = {
     "info": {
         "title": "tutelage rating",
         "version": "1",
-        "description": "For raters: a session cookie from an invitation link, same origin, JSON.",
+        "description": "For raters: a session cookie from an invitation link, same origin, JSON. A page may say whose "
+        "it is in the header Tutelage-Rater; where somebody else is signed in by then, the answer is 401.",
     },
     "paths": _PATHS,
     "components": {

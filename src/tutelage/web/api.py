@@ -16,6 +16,7 @@ from tutelage.store.store import Store
 from tutelage.store.work import SKIP_REASONS, SkipReason, Task, Work, today
 from tutelage.types import Judgement
 from tutelage.web import _body, _pages
+from tutelage.web._errors import OtherRaterError
 from tutelage.web._openapi import DOCUMENT
 from tutelage.web._sessions import people_of, settings_of
 from tutelage.web._tasks import JSON, task_json
@@ -24,6 +25,8 @@ from tutelage.web.text import to_html
 MOST = 100
 """Candidates or aspects of one question, at the very most."""
 COMMENT = 5000
+RATER = "tutelage-rater"
+"""Header with which a page says whose it is: an answer from a page left open is never stored in another's name."""
 _JUDGEMENT = (
     "id", "task", "shown", "ranks", "scores", "edit", "both_bad", "strength", "comment", "flags", "confirmed",
     "seconds",
@@ -195,9 +198,15 @@ async def document(request: Request) -> Response:
 
 
 def session_of(request: Request) -> Session:
-    """Who asks; the guard lets nobody else as far as here."""
+    """Who asks; the guard lets nobody else as far as here.
+
+    Raises:
+        OtherRaterError: the page was made for another rater.
+    """
     session: Any = _pages.session_of(request)
     assert session is not None, "the guard lets nobody without a session as far as here"
+    if request.headers.get(RATER, session.rater) != session.rater:
+        raise OtherRaterError("somebody else is signed in here now", fix="open your own invitation again")
     return session
 
 

@@ -16,6 +16,13 @@ export class Refusal extends Error {
   }
 }
 
+/** Whose page this is; once known, the server refuses (401) what is sent while somebody else is signed in. */
+let rater = "";
+
+export function speakFor(name: string): void {
+  rater = name;
+}
+
 /** The answer's JSON, or `null` for an empty one. Throws `Refusal`. */
 export async function call<T>(method: "GET" | "POST", path: string, body?: unknown): Promise<T> {
   let reply: Response;
@@ -24,7 +31,7 @@ export async function call<T>(method: "GET" | "POST", path: string, body?: unkno
     reply = await fetch(path, {
       method,
       body: text,
-      headers: text === undefined ? { accept: "application/json" } : { accept: "application/json", "content-type": "application/json" },
+      headers: { accept: "application/json", ...(text === undefined ? {} : { "content-type": "application/json" }), ...(rater === "" ? {} : { "tutelage-rater": rater }) },
       credentials: "same-origin",
       cache: "no-store",
       redirect: "error",

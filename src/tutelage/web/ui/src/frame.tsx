@@ -2,11 +2,14 @@
 
 import { useEffect, useState } from "preact/hooks";
 import { Icon } from "./icons";
+import { Key } from "./key";
+import { useKeyNames } from "./keymap";
 import type { Session } from "./session";
 import { useWords } from "./words";
 
 export function Header({ session, open }: { session: Session; open: (dialog: "help" | "guidelines") => void }) {
   const say = useWords();
+  const key = useKeyNames();
   const me = session.me;
   const other = say.language === "en" ? "zh" : "en";
   return (
@@ -20,11 +23,11 @@ export function Header({ session, open }: { session: Session; open: (dialog: "he
         <span class="spring" />
         {me !== null && <Saved session={session} />}
         <nav class="top-links" aria-label={say("menu")}>
-          <button type="button" class="link-button" onClick={() => open("guidelines")} aria-keyshortcuts="g">
+          <button type="button" class="link-button" onClick={() => open("guidelines")} aria-keyshortcuts={key("g")}>
             <Icon name="book" /><span class="wide-only">{say("guidelines")}</span>
             {session.newRubric && <span class="dot" title={say("guidelines_new")}><span class="visually-hidden">{say("guidelines_new")}</span></span>}
           </button>
-          <button type="button" class="link-button" onClick={() => open("help")} aria-keyshortcuts="?">
+          <button type="button" class="link-button" onClick={() => open("help")} aria-keyshortcuts={key("?")}>
             <Icon name="help" /><span class="wide-only">{say("help")}</span>
           </button>
           <button type="button" class="link-button" lang={other} data-test="language" onClick={() => void session.setLanguage(other)}>
@@ -131,7 +134,7 @@ export function NoTask({ session }: { session: Session }) {
       {session.problem !== "" && <p class="problem">{session.problem}</p>}
       <div class="actions">
         {session.phase === "signed-out" ? <a class="button primary" href="/">{say("sign_in_again")}</a> : <button type="button" class="button primary" onClick={() => session.retry()}>{say(session.phase === "empty" ? "look_again" : "try_now")}</button>}
-        {session.undoable && session.phase === "empty" && <button type="button" class="button" onClick={() => session.undo()}>{say("undo")} <kbd>Z</kbd></button>}
+        {session.undoable && session.phase === "empty" && <button type="button" class="button" onClick={() => session.undo()}>{say("undo")} <Key of="z" /></button>}
       </div>
     </section>
   );

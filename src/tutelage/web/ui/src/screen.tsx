@@ -2,8 +2,11 @@
 
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { press } from "./answers";
-import { FlagsDialog, GuidelinesDialog, HelpDialog, SkipDialog, type Dialog, type Settings } from "./dialogs";
+import { FlagsDialog, GuidelinesDialog, SkipDialog, type Dialog, type Settings } from "./dialogs";
 import { Banners, Header, NoTask } from "./frame";
+import { HelpDialog } from "./help";
+import { Key } from "./key";
+import { Keys, oursOf, useKeyNames, useKeymap, type Keymap } from "./keymap";
 import { belongsTo, isWriting, keyOf } from "./keys";
 import { memorise, recall } from "./memo";
 import type { Session } from "./session";
@@ -24,11 +27,12 @@ export function Screen({ session, boot }: { session: Session; boot: Boot }) {
     setNoting(false);
     setView((now) => ({ ...now, whole: false }));
   }, [task?.id]);
-  useKeys({ session, dialog, settings, view, setView, setDialog, setNoting });
+  const [keymap, setKeymap] = useKeymap(session.me?.rater ?? "");
+  useKeys({ session, dialog, settings, keymap, view, setView, setDialog, setNoting });
 
   const close = () => setDialog(null);
   return (
-    <Words.Provider value={say}>
+    <Keys.Provider value={keymap}><Words.Provider value={say}>
       <a class="skip-link" href="#task">{say("to_task")}</a>
       <Header session={session} open={setDialog} />
       <Banners session={session} />
@@ -48,16 +52,17 @@ export function Screen({ session, boot }: { session: Session; boot: Boot }) {
       </main>
       {task !== null && <Verdict session={session} task={task} open={setDialog} noting={noting} setNoting={(on) => startNote(on, setNoting)} />}
       <p class="visually-hidden" role="status" aria-live="polite">{session.said.word !== "" && say(session.said.word, { count: session.said.count }) + (session.said.turn % 2 ? "\u00a0" : "")}</p>
-      {dialog === "help" && <HelpDialog task={task} settings={settings} setSettings={setSettings} close={close} />}
+      {dialog === "help" && <HelpDialog task={task} settings={settings} setSettings={setSettings} setKeymap={setKeymap} close={close} />}
       {dialog === "guidelines" && <GuidelinesDialog session={session} close={close} />}
       {dialog === "skip" && task !== null && <SkipDialog session={session} close={close} />}
       {dialog === "flags" && task !== null && <FlagsDialog session={session} task={task} close={close} />}
-    </Words.Provider>
+    </Words.Provider></Keys.Provider>
   );
 }
 
 function TaskHead({ task, view, setView }: { task: Task; view: View; setView: (view: View) => void }) {
   const say = useWords();
+  const key = useKeyNames();
   const title = useRef<HTMLHeadingElement>(null);
   useLayoutEffect(() => {
     scrollTo({ top: 0, behavior: "instant" });
@@ -68,8 +73,8 @@ function TaskHead({ task, view, setView }: { task: Task; view: View; setView: (v
     <div class="task-head">
       <h1 ref={title} tabIndex={-1}>{say(`ask_${task.kind}`, { count: task.candidates.length })}</h1>
       <div class="segments" role="group" aria-label={say("view")}>
-        <button type="button" aria-pressed={view.raw} aria-keyshortcuts="m" onClick={() => setView({ ...view, raw: !view.raw })}>{say("raw")} <kbd>M</kbd></button>
-        {several && <button type="button" aria-pressed={view.diff} aria-keyshortcuts="d" onClick={() => setView({ ...view, diff: !view.diff })}>{say("diff")} <kbd>D</kbd></button>}
+        <button type="button" aria-pressed={view.raw} aria-keyshortcuts={key("m")} onClick={() => setView({ ...view, raw: !view.raw })}>{say("raw")} <Key of="m" /></button>
+        {several && <button type="button" aria-pressed={view.diff} aria-keyshortcuts={key("d")} onClick={() => setView({ ...view, diff: !view.diff })}>{say("diff")} <Key of="d" /></button>}
       </div>
     </div>
   );
@@ -100,6 +105,7 @@ type KeyWorld = {
   session: Session;
   dialog: Dialog;
   settings: Settings;
+  keymap: Keymap;
   view: View;
   setView: (view: View) => void;
   setDialog: (dialog: Dialog) => void;
@@ -130,7 +136,8 @@ function onKey(world: KeyWorld, event: KeyboardEvent): void {
   const { session, dialog } = world;
   if (dialog !== null) return;
   if (isWriting(event.target)) return onWritingKey(session, event);
-  const key = keyOf(event);
+  const pressed = keyOf(event);
+  const key = pressed === null ? null : oursOf(world.keymap, pressed);
   if (key === null || !world.settings.keys || belongsTo(event.target, key)) return;
   if (performance.now() < session.settledAt && /^[0-9]$|^enter$|^k$/.test(key)) return event.preventDefault(); // meant for the task before
   if (act(world, key)) event.preventDefault();

@@ -2,14 +2,15 @@
 // Nothing here touches the page; `screen.tsx` draws it and `onChange` says when.
 
 import { blank, gapOf, judgementOf, keep, type Draft, type Gap, type Step } from "./answers";
-import { Refusal, call } from "./api";
+import { Refusal, call, speakFor } from "./api";
 import { newId } from "./ids";
 import { memorise, recall } from "./memo";
 import { Outbox, type Mood, type Refused, type Sending } from "./outbox";
 import { Shelf } from "./shelf";
+import { Tabs } from "./tabs";
 import type { Boot, Guidelines, Language, Me, Task, Waiting } from "./types";
 
-export type Phase = "loading" | "rating" | "empty" | "unreachable" | "signed-out" | "error";
+export type Phase = "loading" | "rating" | "empty" | "unreachable" | "full" | "signed-out" | "error";
 export type Reason = "unclear" | "too_long" | "no_knowledge" | "unsafe" | "other";
 type Past = { key: string; id: string; task: Task; draft: Draft; skipped: boolean };
 
@@ -34,11 +35,14 @@ export class Session {
   deadline: (Waiting & { at: number }) | null = null;
   settledAt = 0;
 
+  private untouched: Draft = blank;
   private queue: { task: Task; until: number }[] = [];
   private past: Past[] = [];
   private fetching = false;
   private again = 0;
   private shelf!: Shelf;
+  private tabs!: Tabs;
+  private elsewhere = new Set<string>(); // tasks that another tab has answered
   private outbox!: Outbox;
   private watch = { since: 0, seconds: 0 };
 
@@ -58,10 +62,12 @@ export class Session {
       this.language = this.me!.language;
     } catch (error) {
       this.failed(error);
-      if (this.phase === "unreachable") this.again = window.setTimeout(() => void this.start(), 3000);
+      if (this.phase === "unreachable" || this.phase === "full") this.again = window.setTimeout(() => void this.start(), 3000);
       return;
     }
     const rater = this.me!.rater;
+    speakFor(rater);
+    this.tabs = new Tabs(rater, (task, done) => this.otherTab(task, done));
     this.outbox = new Outbox(
       this.shelf, rater,
       (mood) => this.change({ mood }),
@@ -100,6 +106,7 @@ export class Session {
     const body = judgementOf(this.task, this.draft, id, this.lap());
     this.remember({ id, task: this.task, draft: this.draft, skipped: false });
     void this.outbox.add("/api/v1/judgements", { ...body }, this.task.id);
+    this.tabs.tell(this.task.id, true);
     this.count(1);
     this.say("said_saved");
     this.next();
@@ -123,6 +130,7 @@ export class Session {
     const note = comment.trim();
     void this.outbox.add(`/api/v1/tasks/${encodeURIComponent(this.task.id)}/skip`, { id, reason, ...(note === "" ? {} : { comment: note }) }, this.task.id);
     this.remember({ id, task: this.task, draft: this.draft, skipped: true });
+    this.tabs.tell(this.task.id, true);
     this.say("said_skipped");
     this.next();
   }
@@ -131,14 +139,24 @@ export class Session {
   undo(): void {
     const last = this.past.at(-1);
     if (last === undefined) return this.say("said_nothing_to_undo");
-    if (last.skipped) return this.say("said_skip_stays");
     this.past.pop();
     void this.shelf.remove("history", last.key);
-    void this.outbox.add(`/api/v1/judgements/${encodeURIComponent(last.id)}/undo`, { id: newId() }, last.task.id);
-    this.count(-1);
+    void this.outbox.add(`/api/v1/${last.skipped ? "skips" : "judgements"}/${encodeURIComponent(last.id)}/undo`, { id: newId() }, last.task.id);
+    this.tabs.tell(last.task.id, false);
+    if (!last.skipped) this.count(-1);
     if (this.task !== null) this.queue.unshift({ task: this.task, until: this.until(this.task) });
     this.show(last.task, { ...last.draft, confirmed: false });
     this.say("said_undone");
+  }
+
+  /** Another tab has dealt with a task: here it goes too, unless something was said about it that would be lost. */
+  private otherTab(task: string, done: boolean): void {
+    if (!done) return void this.elsewhere.delete(task);
+    this.elsewhere.add(task);
+    this.queue = this.queue.filter((each) => each.task.id !== task);
+    if (this.task?.id !== task || this.phase !== "rating" || this.draft !== this.untouched) return;
+    this.say("said_elsewhere");
+    this.next();
   }
 
   private next(): void {
@@ -159,7 +177,8 @@ export class Session {
     const newRubric = this.newRubric || task.rubric > seen;
     this.watch = { since: performance.now(), seconds: 0 };
     this.settledAt = performance.now() + SETTLE;
-    this.change({ task, draft: draft ?? this.savedDraft(task), gap: null, phase: "rating", newRubric });
+    this.untouched = draft ?? this.savedDraft(task);
+    this.change({ task, draft: this.untouched, gap: null, phase: "rating", newRubric });
     if (!newRubric) memorise(this.rubricKey(), String(task.rubric));
   }
 
@@ -198,7 +217,7 @@ export class Session {
   }
 
   private known(): Set<string> {
-    return new Set([...this.queue.map((each) => each.task.id), ...this.outbox.tasks, this.task?.id ?? ""]);
+    return new Set([...this.queue.map((each) => each.task.id), ...this.outbox.tasks, ...this.elsewhere, this.task?.id ?? ""]);
   }
 
   private until(task: Task): number {
@@ -267,12 +286,13 @@ export class Session {
         if (last !== undefined) last.id = reply.id;
       }
     }
-    if (this.phase === "empty" || this.phase === "signed-out") void this.fill();
+    if (this.task === null && this.phase !== "loading") void this.fill();
   }
 
   private failed(error: unknown): void {
     if (!(error instanceof Refusal)) throw error;
     if (error.status === 401) this.change({ phase: "signed-out" });
+    else if (error.status === 507) this.change({ phase: "full", problem: "" });
     else if (error.passing) this.change({ phase: "unreachable", problem: error.status === 0 ? "" : error.what });
     else this.change({ phase: "error", problem: [error.what, error.fix].filter(Boolean).join(". ") });
   }
@@ -297,7 +317,10 @@ export class Session {
   private visibility(): void {
     const now = performance.now();
     if (document.visibilityState === "hidden") this.watch.seconds += (now - this.watch.since) / 1000;
-    else this.watch.since = now;
+    else {
+      this.watch.since = now;
+      if (this.task === null && this.me !== null) void this.fill(); // perhaps signed in again, in another tab
+    }
   }
 
   private remember(past: Omit<Past, "key">): void {

@@ -3,6 +3,8 @@
 import type { ComponentChildren } from "preact";
 import { useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { middleOf, place, pick, score, unplaced, isSlider, valuesOf } from "./answers";
+import { Key } from "./key";
+import { useKeyNames } from "./keymap";
 import { differences, type Piece } from "./diff";
 import type { Session } from "./session";
 import { Text } from "./text";
@@ -15,6 +17,7 @@ export const letterOf = (at: number): string => String.fromCharCode(65 + at);
 
 export function Prompt({ task, view, setView }: { task: Task; view: View; setView: (view: View) => void }) {
   const say = useWords();
+  const name = useKeyNames();
   const box = useRef<HTMLDivElement>(null);
   const [long, setLong] = useState(false);
   useLayoutEffect(() => {
@@ -41,8 +44,8 @@ export function Prompt({ task, view, setView }: { task: Task; view: View; setVie
         ))}
       </div>
       {(long || view.whole) && (
-        <button type="button" class="more" aria-expanded={view.whole} aria-keyshortcuts="p" onClick={() => setView({ ...view, whole: !view.whole })}>
-          {say(view.whole ? "show_less" : "show_all")} <kbd>P</kbd>
+        <button type="button" class="more" aria-expanded={view.whole} aria-keyshortcuts={name("p")} onClick={() => setView({ ...view, whole: !view.whole })}>
+          {say(view.whole ? "show_less" : "show_all")} <Key of="p" />
         </button>
       )}
     </section>
@@ -104,11 +107,12 @@ function Answer({ at, candidate, view, pieces, state, alone, children }: AnswerP
 /** The button in an answer's head, for the kinds that choose or place answers. */
 function Choose({ session, task, at }: { session: Session; task: Task; at: number }) {
   const say = useWords();
+  const key = useKeyNames();
   const name = letterOf(at);
   if (task.kind === "best") {
     return (
-      <button type="button" class="button small choose" aria-keyshortcuts={String(at + 1)} aria-label={say("choose_named", { name })} onClick={(event) => event.detail < 2 && session.step(pick(task, session.draft, at))}>
-        {say("choose")} <kbd>{at + 1}</kbd>
+      <button type="button" class="button small choose" aria-keyshortcuts={key(String(at + 1))} aria-label={say("choose_named", { name })} onClick={(event) => event.detail < 2 && session.step(pick(task, session.draft, at))}>
+        {say("choose")} <Key of={String(at + 1)} />
       </button>
     );
   }
@@ -116,8 +120,8 @@ function Choose({ session, task, at }: { session: Session; task: Task; at: numbe
   const rank = session.draft.groups.findIndex((group) => group.includes(at));
   const label = rank < 0 ? say("place_named", { name }) : say("placed_named", { name, rank: rank + 1 });
   return (
-    <button type="button" class={`button small choose ${rank >= 0 ? "on" : ""}`} aria-pressed={rank >= 0} aria-keyshortcuts={String(at + 1)} aria-label={label} onClick={() => session.step({ draft: place(session.draft, at), done: false })}>
-      {rank < 0 ? say("place", { rank: ordinal(say.language, session.draft.groups.length + 1) }) : say("rank", { rank: ordinal(say.language, rank + 1) })} <kbd>{at + 1}</kbd>
+    <button type="button" class={`button small choose ${rank >= 0 ? "on" : ""}`} aria-pressed={rank >= 0} aria-keyshortcuts={key(String(at + 1))} aria-label={label} onClick={() => session.step({ draft: place(session.draft, at), done: false })}>
+      {rank < 0 ? say("place", { rank: ordinal(say.language, session.draft.groups.length + 1) }) : say("rank", { rank: ordinal(say.language, rank + 1) })} <Key of={String(at + 1)} />
     </button>
   );
 }

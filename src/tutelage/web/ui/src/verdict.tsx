@@ -2,6 +2,8 @@
 
 import { pick, place, scaleOf, shift, tie, unplaced, type Pick } from "./answers";
 import { Icon } from "./icons";
+import { Key } from "./key";
+import { useKeyNames } from "./keymap";
 import type { Session } from "./session";
 import { letterOf, ordinal } from "./task";
 import type { Task } from "./types";
@@ -32,13 +34,14 @@ export function Verdict(properties: Properties) {
 }
 
 function Gap({ session }: { session: Session }) {
+  const key = useKeyNames();
   const say = useWords();
   const gap = session.gap!;
   return (
     <div class="gap" data-test="gap">
       <Icon name="warn" />
       <span>{say(gap.word, { count: gap.count })}</span>
-      {gap.keep && <button type="button" class="button small" aria-keyshortcuts="k" onClick={() => session.keepAndSubmit()}>{say("keep")} <kbd>K</kbd></button>}
+      {gap.keep && <button type="button" class="button small" aria-keyshortcuts={key("k")} onClick={() => session.keepAndSubmit()}>{say("keep")} <Key of="k" /></button>}
     </div>
   );
 }
@@ -63,6 +66,7 @@ function strengthWord(say: Say, level: number, levels: number): string {
 }
 
 function PairScale({ session, task }: { session: Session; task: Task }) {
+  const key = useKeyNames();
   const say = useWords();
   const levels = task.options.strength;
   const { pick: picked, strength } = session.draft;
@@ -82,16 +86,16 @@ function PairScale({ session, task }: { session: Session; task: Task }) {
           );
         })}
       </div>
-      {levels > 1 && <div class="scale-ends" aria-hidden="true"><span>← {say("is_better", { name: "A" })} <kbd>1</kbd></span><span><kbd>2</kbd> {say("is_better", { name: "B" })} →</span></div>}
-      {task.options.both_bad && <button type="button" class="button bad-choice" aria-pressed={picked === "bad"} aria-keyshortcuts="9" onClick={(event) => event.detail < 2 && session.step(pick(task, session.draft, "bad"))}>{say("both_bad")} <kbd>9</kbd></button>}
+      {levels > 1 && <div class="scale-ends" aria-hidden="true"><span>← {say("is_better", { name: "A" })} <Key of="1" /></span><span><Key of="2" /> {say("is_better", { name: "B" })} →</span></div>}
+      {task.options.both_bad && <button type="button" class="button bad-choice" aria-pressed={picked === "bad"} aria-keyshortcuts={key("9")} onClick={(event) => event.detail < 2 && session.step(pick(task, session.draft, "bad"))}>{say("both_bad")} <Key of="9" /></button>}
     </div>
   );
 }
 
 function PairKey({ asking, picked, place: here, levels }: { asking: boolean; picked: Pick; place: { pick: Pick; strength: number }; levels: number }) {
-  if (here.pick === "tie") return <kbd>{asking ? 0 : 3}</kbd>;
-  if (levels <= 1 && !asking) return <kbd>{here.pick === 0 ? 1 : 2}</kbd>;
-  return asking && picked === here.pick ? <kbd>{here.strength}</kbd> : null;
+  if (here.pick === "tie") return <Key of={asking ? "0" : "3"} />;
+  if (levels <= 1 && !asking) return <Key of={here.pick === 0 ? "1" : "2"} />;
+  return asking && picked === here.pick ? <Key of={String(here.strength)} /> : null;
 }
 
 function pairLabel(say: Say, chosen: Pick, strength: number, levels: number): string {
@@ -108,7 +112,7 @@ function BestRow({ session, task }: { session: Session; task: Task }) {
       <div class="scale" role="group" aria-label={say("your_answer")}>
         {task.candidates.map((_, at) => (
           <button type="button" class="grade" aria-pressed={picked === at} aria-label={say("is_best", { name: letterOf(at) })} onClick={(event) => event.detail < 2 && session.step(pick(task, session.draft, at))}>
-            <span class="letter-word">{letterOf(at)}</span> <kbd>{at + 1}</kbd>
+            <span class="letter-word">{letterOf(at)}</span> <Key of={String(at + 1)} />
           </button>
         ))}
       </div>
@@ -118,13 +122,15 @@ function BestRow({ session, task }: { session: Session; task: Task }) {
 }
 
 function AllBad({ session, task }: { session: Session; task: Task }) {
+  const key = useKeyNames();
   const say = useWords();
-  return <button type="button" class="button bad-choice" aria-pressed={session.draft.pick === "bad"} aria-keyshortcuts="0" onClick={(event) => event.detail < 2 && session.step(pick(task, session.draft, "bad"))}>{say("all_bad")} <kbd>0</kbd></button>;
+  return <button type="button" class="button bad-choice" aria-pressed={session.draft.pick === "bad"} aria-keyshortcuts={key("0")} onClick={(event) => event.detail < 2 && session.step(pick(task, session.draft, "bad"))}>{say("all_bad")} <Key of="0" /></button>;
 }
 
 // ---------------------------------------------------------------- ranking, scores, edit
 
 function Order({ session, task }: { session: Session; task: Task }) {
+  const key = useKeyNames();
   const say = useWords();
   const { groups, cursor } = session.draft;
   const open = unplaced(task, session.draft);
@@ -148,7 +154,7 @@ function Order({ session, task }: { session: Session; task: Task }) {
       {cursor !== null && (
         <div class="order-tools" role="group" aria-label={say("move_named", { name: letterOf(cursor) })}>
           <button type="button" class="button small" aria-label={say("move_up")} title={`${say("move_up")} (Shift ←)`} onClick={() => step(shift(session.draft, -1))}>←</button>
-          {task.options.tie && <button type="button" class="button small" aria-label={say("make_equal")} title={`${say("make_equal")} (=)`} onClick={() => step(tie(session.draft))}>=</button>}
+          {task.options.tie && <button type="button" class="button small" aria-label={say("make_equal")} title={`${say("make_equal")} (${key("=")})`} onClick={() => step(tie(session.draft))}>=</button>}
           <button type="button" class="button small" aria-label={say("move_down")} title={`${say("move_down")} (Shift →)`} onClick={() => step(shift(session.draft, 1))}>→</button>
           <button type="button" class="button small" aria-label={say("take_out")} title={`${say("take_out")} (⌫)`} onClick={() => step(place(session.draft, cursor))}>×</button>
         </div>
@@ -181,15 +187,16 @@ function Send({ session, ready }: { session: Session; ready: boolean }) {
 // ---------------------------------------------------------------- what goes with an answer
 
 function Tools({ session, task, open, setNoting, noting }: Properties) {
+  const key = useKeyNames();
   const say = useWords();
   const flags = session.draft.flags;
   return (
     <div class="row tools">
-      <button type="button" class="tool" disabled={!session.undoable} aria-keyshortcuts="z" onClick={() => session.undo()}><Icon name="undo" /><span>{say("undo")}</span><kbd>Z</kbd></button>
+      <button type="button" class="tool" disabled={!session.undoable} aria-keyshortcuts={key("z")} onClick={() => session.undo()}><Icon name="undo" /><span>{say("undo")}</span><Key of="z" /></button>
       <span class="spring" />
-      {task.options.comment && <button type="button" class={`tool ${session.draft.comment !== "" ? "on" : ""}`} aria-expanded={noting} aria-keyshortcuts="c" onClick={() => setNoting(true)}><Icon name="comment" /><span>{say("comment")}</span><kbd>C</kbd></button>}
-      {task.options.flags.length > 0 && <button type="button" class={`tool ${flags.length > 0 ? "flagged" : ""}`} aria-haspopup="dialog" aria-keyshortcuts="f" onClick={() => open("flags")}><Icon name="flag" /><span>{flags.length > 0 ? flags.map((flag) => flagName(say, flag)).join(", ") : say("flag")}</span><kbd>F</kbd></button>}
-      <button type="button" class="tool" aria-haspopup="dialog" aria-keyshortcuts="s" onClick={() => open("skip")}><Icon name="skip" /><span>{say("skip")}</span><kbd>S</kbd></button>
+      {task.options.comment && <button type="button" class={`tool ${session.draft.comment !== "" ? "on" : ""}`} aria-expanded={noting} aria-keyshortcuts={key("c")} onClick={() => setNoting(true)}><Icon name="comment" /><span>{say("comment")}</span><Key of="c" /></button>}
+      {task.options.flags.length > 0 && <button type="button" class={`tool ${flags.length > 0 ? "flagged" : ""}`} aria-haspopup="dialog" aria-keyshortcuts={key("f")} onClick={() => open("flags")}><Icon name="flag" /><span>{flags.length > 0 ? flags.map((flag) => flagName(say, flag)).join(", ") : say("flag")}</span><Key of="f" /></button>}
+      <button type="button" class="tool" aria-haspopup="dialog" aria-keyshortcuts={key("s")} onClick={() => open("skip")}><Icon name="skip" /><span>{say("skip")}</span><Key of="s" /></button>
     </div>
   );
 }

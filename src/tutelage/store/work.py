@@ -10,6 +10,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from tutelage.errors import DataError, TutelageError
+from tutelage.store.clock import shorten, stamp
 from tutelage.store.engine import Database
 from tutelage.store.handout import comparisons_of, lease, lease_of, origins, standing_on
 from tutelage.store.rows import check_judgement, judgement_of, judgement_row, question_of
@@ -72,6 +73,7 @@ class Work:
         """
         with self._database.writing() as connection:
             now = self._database.now(connection)
+            shorten(connection, project, now + lease_seconds)
             rows = lease(connection, rater, project, count, now, lease_seconds)
             return self._handed(connection, rater, project, rows, rubric, now, lease_seconds)
 
@@ -103,7 +105,7 @@ class Work:
             count = connection.execute(sa.select(sa.func.count()).select_from(judgements).where(*others)).scalar_one()
             now, told = self._database.now(connection), origins(connection, [row["id"]])[row["id"]]
             told |= {"extra": count >= row["overlap"]}
-            written = judgement_row(judgement, str(row["rubric"]), now) | told
+            written = judgement_row(judgement, str(row["rubric"]), stamp(connection, now)) | told
             connection.execute(sa.insert(judgements).values(written))
             connection.execute(lease_of(row["id"], judgement.rater))
             return Kept(judgement.id, told["extra"])
@@ -131,7 +133,7 @@ class Work:
                 if used is not None:
                     raise ConflictError("this id stands for another judgement", fix="make a new id to undo")
                 kept = {name: value for name, value in newest.items() if name != "number"}
-                taken_back = {"id": new_id, "withdrawn": True, "created": now}
+                taken_back = {"id": new_id, "withdrawn": True, "created": stamp(connection, now)}
                 connection.execute(sa.insert(judgements).values(kept | taken_back))
             elif newest["id"] != new_id or not newest["withdrawn"]:
                 raise ConflictError("a newer answer stands in its place", fix="undo that one")

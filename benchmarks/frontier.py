@@ -1,5 +1,8 @@
 """Reward against KL for DPO, online DPO, PPO, RLOO and best-of-n, four settings each, on one small task.
 
+Best-of-n stands for choosing among sampled answers (n = 2, 4, 8, 16), with no training at all: a line that any trained
+method should reach, not the `best-of-n` command, which learns what it chose.
+
     .venv/bin/python benchmarks/frontier.py --out runs/frontier            # about 40 minutes of one core
     .venv/bin/python benchmarks/frontier.py --out runs/frontier --start runs/demo   # from the demo's own models
     .venv/bin/python benchmarks/frontier.py --out runs/smoke --smoke       # 2 minutes: is everything in order?
@@ -15,21 +18,18 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tutelage.cli.demo import PRETRAIN, REWARD, SFT
+from _news_task import ANSWER, ONLINE, PPO, PRETRAIN_STEPS, SFT_EPOCHS, command, first_lines, judged, proxy, worlds
+
 from tutelage.cli.main import main as tutelage
 from tutelage.eval.frontier import Fit, RunPoint, as_json, best_of_points, fit, run_points, table
 from tutelage.eval.frontier_chart import chart
 from tutelage.flow import Flow
 from tutelage.rounds import Command, flags
-
-ANSWER = {"max_new_tokens": 40}
-ONLINE = ANSWER | {"max_length": 256, "learning_rate": 2e-4, "missing_stop_penalty": 1.0, "score_clip": 10.0}
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class Scale:
     steps: int = 40
     answers: int = 64
     """per step, for every online method"""
-    pretrain: int = int(PRETRAIN["steps"])
+    pretrain: int = PRETRAIN_STEPS
     """optimiser steps"""
-    sft: float = float(SFT["epochs"])
+    sft: float = SFT_EPOCHS
     """epochs"""
     rated: int = 240
     """prompts that are rated: few, so that the proxy errs"""
@@ -53,12 +53,13 @@ class Scale:
 SMOKE = Scale(steps=2, answers=16, pretrain=25, sft=0.1, rated=24, test=8, n=4)
 BETAS = (0.01, 0.05, 0.15, 0.5)
 SIZES = (2, 4, 8, 16)
+_NOTE = "best-of-n: the best of n sampled answers by the reward, by sampling only; nothing was trained for it."
 
 
 def methods(scale: Scale) -> dict[str, list[dict[str, Any]]]:
     """Settings of each training command; the same number of answers per step for all that sample."""
     group = {"batch_size": scale.answers // 4, "answers": 4}
-    ppo = {"batch_size": scale.answers, "updates": 2, "minibatches": 2, "critic_learning_rate": 5e-4, "value_clip": 0}
+    ppo = {"batch_size": scale.answers} | PPO
     pairs = {"batch_size": scale.answers // 2, "answers": 2}
     return {
         "ppo": [ONLINE | ppo | {"kl": beta} for beta in BETAS],
@@ -70,42 +71,13 @@ def methods(scale: Scale) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def worlds(home: Path, scale: Scale, seed: int) -> list[Command]:
-    """The world, the base model and the policy that everything starts from, as the demo makes them."""
-    pretrain, sft = PRETRAIN | {"steps": scale.pretrain}, SFT | {"epochs": scale.sft}
-    data = home / "data"
-    return [
-        _command("make a world of news", "data", "make", "news", out=data, seed=seed),
-        _command(
-            "pretrain", "pretrain", data=data / "corpus.jsonl", out=home / "pretrain", seed=seed, **pretrain
-        ),
-        _command(
-            "fine-tune", "sft", model=home / "pretrain/model", data=data / "sft.jsonl", out=home / "sft", seed=seed,
-            **sft,
-        ),
-    ]  # fmt: skip
-
-
-def _command(title: str, *words: str, **settings: Any) -> Command:
-    return Command(title, (*words, *flags(settings)))
-
-
 def rated(out: Path, home: Path, scale: Scale, seed: int) -> list[Command]:
-    """Answers of the policy, ratings, a reward model from few of them, and many answers to the test prompts."""
-    start = str(home / "sft/model")
-    held_out = {"test_fraction": 0.2, "test_out": out / "pairs.test.jsonl"}
+    """A proxy from few ratings, and many answers to the test prompts."""
+    many = {"data": out / "test.jsonl", "out": out / "many.jsonl", "n": scale.n, "seed": seed} | ANSWER
     return [
-        _command("answer", "sample", model=start, data=out / "rated.jsonl", out=out / "answers.jsonl", n=3, seed=seed,
-                 **ANSWER),
-        _command("rate", "rate", "simulate", db=out / "ratings.db", samples=out / "answers.jsonl", taste="news",
-                 raters="default", overlap=2, pairs=1, ranking_size=3, seed=seed),
-        _command("turn judgements into pairs", "rate", "export", db=out / "ratings.db", out=out / "pairs.jsonl",
-                 **held_out),
-        _command("reward model", "reward", model=home / "pretrain/model", data=out / "pairs.jsonl",
-                 eval_data=out / "pairs.test.jsonl", out=out / "reward", seed=seed, **REWARD),
-        _command("many answers", "sample", model=start, data=out / "test.jsonl", out=out / "many.jsonl", n=scale.n,
-                 seed=seed, **ANSWER),
-    ]  # fmt: skip
+        *proxy(out, home, seed, out / "rated.jsonl"),
+        command("many answers", "sample", model=str(home / "sft/model"), **many),
+    ]
 
 
 def compared(out: Path, home: Path, scale: Scale, seed: int) -> list[Command]:
@@ -129,27 +101,14 @@ def compared(out: Path, home: Path, scale: Scale, seed: int) -> list[Command]:
 def cut(out: Path, home: Path, scale: Scale) -> None:
     """The prompts that are rated and those that are measured on."""
     for name, source, count in (("rated", "rate", scale.rated), ("test", "test", scale.test)):
-        lines = (home / f"data/prompts.{source}.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
-        (out / f"{name}.jsonl").write_text("".join(lines[:count]), encoding="utf-8")
+        first_lines(home / f"data/prompts.{source}.jsonl", out / f"{name}.jsonl", count)
 
 
 def best_of(out: Path, sizes: Sequence[int]) -> list[RunPoint]:
     """Best-of-n of the start, from many answers to each test prompt: no training, exact laws."""
-    from tutelage.data import formats
-    from tutelage.data.taste import named_taste
-    from tutelage.eval._parts import Parts
-    from tutelage.eval.answers import Where, reward_scores
-
-    rows = [json.loads(line) for line in (out / "many.jsonl").read_text(encoding="utf-8").splitlines()]
-    prompts = {prompt.id: prompt for prompt in formats.load([out / "test.jsonl"], "prompt")}
-    texts = [(prompts[row["prompt_id"]].content, row["completion"]) for row in rows]
-    scores = reward_scores(str(out / "reward/model"), texts, Where("auto", "auto"), Parts(out / "many-parts"))
-    taste, proxy, gold = named_taste("news"), defaultdict[str, list[float]](list), defaultdict[str, list[float]](list)
-    for row, score in zip(rows, scores, strict=True):
-        prompt = prompts[row["prompt_id"]]
-        proxy[prompt.id].append(float(score))
-        gold[prompt.id].append(float(taste(prompt.meta, row["completion"])["overall"]))
-    return best_of_points(list(proxy.values()), list(gold.values()), sizes)
+    return best_of_points(
+        *judged(out / "many.jsonl", out / "test.jsonl", out / "reward/model", out / "many-parts"), sizes
+    )
 
 
 def curves(points: Sequence[RunPoint], start: float) -> dict[str, Fit]:
@@ -174,7 +133,7 @@ def main() -> int:
     parser.add_argument("--docs", type=Path, help="folder that gets the table and the pictures too")
     asked = parser.parse_args()
     scale, home = SMOKE if asked.smoke else Scale(), asked.start or asked.out
-    first = [] if asked.start else worlds(home, scale, asked.seed)
+    first = [] if asked.start else worlds(home, scale.pretrain, scale.sft, asked.seed)
     rest = [*rated(asked.out, home, scale, asked.seed), *compared(asked.out, home, scale, asked.seed)]
     if asked.commands:
         print(*first, *rest, sep="\n")
@@ -200,7 +159,7 @@ def write(out: Path, folders: Sequence[Path], scale: Scale, seconds: float) -> N
         folder.mkdir(parents=True, exist_ok=True)
         told = as_json(points, fits) | {"start": start, "seconds": seconds}
         (folder / "frontier.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-        (folder / "frontier.md").write_text(table(points) + "\n", encoding="utf-8")
+        (folder / "frontier.md").write_text(f"{table(points)}\n\n{_NOTE}\n", encoding="utf-8")
         for score in ("gold", "reward"):
             drawn = chart(
                 points,
@@ -210,7 +169,7 @@ def write(out: Path, folders: Sequence[Path], scale: Scale, seconds: float) -> N
                 fits=fits if score == "gold" else {},
             )
             (folder / f"{score}.svg").write_text(drawn, encoding="utf-8")
-    print(table(points))
+    print(table(points), _NOTE, sep="\n\n")
 
 
 if __name__ == "__main__":

@@ -93,8 +93,8 @@ class Field:
 
     @property
     def flag(self) -> str:
-        """Its name on the command line."""
-        return "--" + self.name.replace("_", "-")
+        """Its name on the command line; `from_` is `--from`, a word that Python keeps for itself."""
+        return "--" + self.name.rstrip("_").replace("_", "-")
 
     @property
     def required(self) -> bool:

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from tutelage.cli._rate_export import Copy, Export, check_project, copy, export, kinds
 from tutelage.cli._rate_serve import Invite, Serve, invite, serve
-from tutelage.cli._rate_stats import COUNTS, excluded, moment, origin, show, told_of
+from tutelage.cli._rate_stats import COUNTS, show, told_of
 from tutelage.cli._ui import UI
 from tutelage.config import Resolved
 from tutelage.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from tutelage.labelers._consensus import Consensus
-    from tutelage.store.store import Store
     from tutelage.types import Comparison, QuestionKind
 
-_KINDS = ("pair", "ranking", "scores")
+_KINDS: tuple[QuestionKind, ...] = ("pair", "ranking", "scores")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,36 +67,6 @@ class Import:
     on_bad: Literal["error", "skip"] = "error"
     """skip leaves bad rows out and counts them"""
     positional: ClassVar[str] = "data"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Export:
-    """Write judgements as training data; ties go to a file of their own beside it, nothing is dropped uncounted."""
-
-    db: str
-    """database of the ratings"""
-    out: str
-    """file to write (.jsonl or .jsonl.gz)"""
-    kind: Literal["preference", "ranking", "rated", "unpaired", "raw"] = "preference"
-    """what the rows are to be; raw = everything, to be imported again"""
-    project: str = "default"
-    """questions and judgements that belong together"""
-    weights: Literal["reliability", "none"] = "reliability"
-    """how far each rater is believed: learned from agreement, or everybody alike"""
-    rows: Literal["pair", "question", "judgement"] = "pair"
-    """preferences: one row for all that was said about two answers, one for each question, or one for each judgement"""
-    sources: tuple[str, ...] = _KINDS
-    """kinds of question that preferences are made of: pair, ranking, scores"""
-    margin: Literal["strength", "none"] = "strength"
-    """margin of a preference: mean strength in thirds, or 0"""
-    gap: float = 0.5
-    """difference of mean scores (0–5) from which one answer is better"""
-    test_fraction: float = 0.0
-    """share of the prompts whose rows go to --test-out"""
-    test_out: str = ""
-    """file for the test rows; by default OUT with .test before its ending"""
-    at: str = ""
-    """as it was at that time (2026-11-21T10:00:00, UTC unless it names a zone); not for raw, which is all history"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +120,7 @@ def _questions(config: Simulate, ui: UI) -> list[Comparison]:
     from tutelage.store.answers import read_answers
 
     pairing = Pairing(
-        kinds=_kinds(config.kinds),
+        kinds=kinds(config.kinds, _KINDS),
         pairs=config.pairs,
         ranking_size=config.ranking_size,
         scored=config.scored,
@@ -191,24 +160,24 @@ def import_(resolved: Resolved[Import], ui: UI) -> int:
 
 
 def _is_raw(paths: Sequence[str]) -> bool:
-    from tutelage.data.jsonl import read
+    from tutelage.data.formats import rows_of
+    from tutelage.data.jsonl import Problems
 
-    first = next(iter(read(paths[0]))) if paths and ".json" in Path(paths[0]).name else None
-    return first is not None and {"question", "judgements"} <= first.data.keys()
+    first = next(rows_of(Path(paths[0]), Problems()), None) if paths else None
+    return first is not None and first.data.get("record") == "raw"
 
 
 def _raw_rows(paths: Sequence[str]) -> Iterable[dict[str, Any]]:
-    from tutelage.data.jsonl import read
+    from tutelage.data.formats import rows_of
+    from tutelage.data.jsonl import Problems
 
-    needed = {"question", "kind", "prompt", "candidates", "aspects", "scale", "probability", "overlap", "judgements"}
     for path in paths:
-        for row in read(path):
-            if not needed <= row.data.keys():
-                missing = ", ".join(sorted(needed - row.data.keys()))
-                raise DataError(
-                    f"a raw row lacks {missing}", where=row.where, fix="give a file of `rate export --kind raw`"
-                )
+        problems = Problems()
+        for number, row in enumerate(rows_of(Path(path), problems)):
+            if number == 0 and row.data.get("record") != "raw":
+                raise DataError("no raw rows", where=row.where, fix="give a file of `rate export --kind raw`")
             yield row.data
+        problems.raise_if_any()
 
 
 def _labels(config: Import) -> tuple[list[Any], list[Any], list[str]]:
@@ -230,77 +199,13 @@ def _labels(config: Import) -> tuple[list[Any], list[Any], list[str]]:
     raise UsageError(f"rows of kind '{kind}' hold no judgements", fix="give preference, ranking, rated or raw rows")
 
 
-def export(resolved: Resolved[Export], ui: UI) -> int:
-    """Write judgements as data to train on, weighted by how far their raters can be believed."""
-    from tutelage.data.jsonl import write
-    from tutelage.labelers._consensus import consensus
-    from tutelage.store import transfer
-    from tutelage.store.export import split_by_prompt
-    from tutelage.store.store import Store
-
-    config = resolved.config
-    if not 0 <= config.test_fraction < 1:
-        raise UsageError(f"test-fraction {config.test_fraction} is not in [0, 1)")
-    with Store(config.db, create=False) as store:
-        _check_project(store, config.project, config.db)
-        if config.kind == "raw":
-            count = write(config.out, transfer.dump(store, config.project))
-            ui.say(f"{count} questions with all their judgements in {config.out}")
-            ui.result({"questions": count, "out": config.out})
-            return 0
-        at, pool = moment(config.at), config.rows == "pair"
-        without = excluded(store, config.project, at)
-        found = consensus(store, config.project, config.weights, pool=pool, gap=config.gap, at=at, without=without)
-        made = _exported(config, found)
-        if not made.rows:
-            raise DataError(f"project '{config.project}' holds nothing to export as {config.kind}: {dict(made.counts)}")
-        traced = origin(store, config.project, found, config.out, asdict(config), without)
-    train, test = split_by_prompt(made.rows, config.test_fraction)
-    counts: dict[str, Any] = {**made.counts, "train_rows": write(config.out, train), "out": config.out}
-    counts |= {"origin": traced} | ({"excluded_raters": sorted(without)} if without else {})
-    ties, test_ties = split_by_prompt(made.ties, config.test_fraction)
-    held_out = config.test_out or _beside(config.out, "test")
-    parts = {
-        "test": (held_out, test),
-        "ties": (_beside(config.out, "ties"), ties),
-        "test_ties": (_beside(held_out, "ties"), test_ties),
-    }
-    for name, (path, rows) in parts.items():
-        if rows:
-            counts |= {f"{name}_rows": write(path, rows), f"{name}_out": str(path)}
-    for name, value in counts.items():
-        ui.say(f"{name.replace('_', ' ')}: {value}")
-    ui.result(counts)
-    return 0
-
-
-def _exported(config: Export, found: Consensus) -> Any:
-    from tutelage.store import export as rows
-
-    weights = found.weights
-    sources = _kinds(config.sources)
-    votes = [vote for vote in found.votes if vote.kind in sources]
-    margins = config.margin == "strength"
-    makers: dict[str, Callable[[], Any]] = {
-        "ranking": lambda: rows.rankings(found.comparisons, found.judgements, weights),
-        "rated": lambda: rows.ratings(found.comparisons, found.judgements, weights),
-        "unpaired": lambda: rows.unpaired(votes, found.model.first, found.comparisons, found.judgements, weights),
-        "preference": lambda: rows.preferences(
-            votes, found.model.first, found.model.ties, weighted=config.weights != "none", margins=margins
-        ),
-    }
-    if config.kind == "preference" and config.rows == "judgement":
-        return rows.single_preferences(votes, weights, margins=margins)
-    return makers[config.kind]()
-
-
 def stats(resolved: Resolved[Stats], ui: UI) -> int:
     """Show agreement, raters and models in tables; everything as JSON with --json or --out."""
     from tutelage.store.store import Store
 
     config = resolved.config
     with Store(config.db, create=False) as store:
-        _check_project(store, config.project, config.db)
+        check_project(store, config.project, config.db)
         told = told_of(store, config.project)
     totals = {key: told[key] for key in COUNTS} | {"raters": len(told["raters"])}
     _show_totals(ui, totals, config.project)
@@ -318,40 +223,12 @@ def _show_totals(ui: UI, counts: Mapping[str, int], project: str) -> None:
     ui.table(rows, f"project {project}")
 
 
-def _kinds(names: Sequence[str]) -> tuple[QuestionKind, ...]:
-    """Names from the command line, which may also stand in one word with commas."""
-    chosen = [part.strip() for name in names for part in name.split(",") if part.strip()]
-    unknown = [name for name in chosen if name not in _KINDS]
-    if unknown or not chosen:
-        raise UsageError(f"unknown kinds of question: {unknown or 'none given'}", fix=f"choices: {', '.join(_KINDS)}")
-    found: dict[str, QuestionKind] = {"pair": "pair", "ranking": "ranking", "scores": "scores"}
-    return tuple(found[name] for name in chosen)
-
-
-def _check_project(store: Store, project: str, db: str) -> None:
-    known = store.projects()
-    if project not in known:
-        raise DataError(
-            f"there is no project '{project}' in the database",
-            where=db,
-            fix=f"--project {' or '.join(known)}"
-            if known
-            else "the database is empty: `tutelage rate simulate` or `rate import`",
-        )
-
-
-def _beside(out: str, name: str) -> str:
-    """`pairs.jsonl.gz` → `pairs.NAME.jsonl.gz`."""
-    path = Path(out)
-    stem, _, ending = path.name.partition(".")
-    return str(path.with_name(f"{stem}.{name}.{ending}" if ending else f"{stem}.{name}.jsonl"))
-
-
 VERBS = {
     "serve": (Serve, serve),
     "invite": (Invite, invite),
     "simulate": (Simulate, simulate),
     "import": (Import, import_),
     "export": (Export, export),
+    "copy": (Copy, copy),
     "stats": (Stats, stats),
 }

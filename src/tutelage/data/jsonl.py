@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
-import os
 import re
 import zlib
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
@@ -18,7 +17,8 @@ from pathlib import Path
 from typing import IO, Any, NoReturn
 
 from tutelage.data.json_text import MAX_DEPTH, Flaw, flaws, locate
-from tutelage.errors import CannotCreateError, DataError, DeniedError, DiskError, MissingInputError
+from tutelage.data.writing import Writer
+from tutelage.errors import DataError, DeniedError, MissingInputError
 
 SHOWN = 20
 MAX_LINE = 64 * 2**20
@@ -124,47 +124,10 @@ def write(path: Path | str, rows: Iterable[Mapping[str, Any]]) -> int:
         DataError: a value that JSON cannot hold (NaN, a lone surrogate).
         CannotCreateError, DeniedError, DiskError: the file cannot be written.
     """
-    path = Path(path)
-    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
-    count = 0
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            with _packed(file, path) as packed:
-                for row in rows:
-                    count += 1
-                    packed.write(_line(row, f"row {count} of {path}"))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except PermissionError as error:
-        raise DeniedError("no permission to write", where=str(path), fix="choose another --out") from error
-    except (FileExistsError, NotADirectoryError, IsADirectoryError, FileNotFoundError) as error:
-        raise CannotCreateError(f"the file cannot be created: {error.strerror}", where=str(path)) from error
-    except OSError as error:
-        if isinstance(error, DataError):
-            raise
-        raise DiskError(f"writing failed: {error.strerror}", where=str(path), fix="free some space") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-    return count
-
-
-def _line(row: Mapping[str, Any], where: str) -> bytes:
-    try:
-        return (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n").encode()
-    except (ValueError, TypeError) as error:
-        raise DataError(f"a value that JSON in UTF-8 cannot hold: {error}", where=where) from error
-
-
-@contextlib.contextmanager
-def _packed(file: IO[bytes], path: Path) -> Generator[IO[bytes]]:
-    if path.suffix != ".gz":
-        yield file
-        return
-    with gzip.GzipFile(filename="", fileobj=file, mode="wb", mtime=0) as packed:
-        yield packed  # type: ignore[misc]
+    with Writer(path) as file:
+        for row in rows:
+            file.add(row)
+    return file.rows
 
 
 def _rows(path: Path, problems: Problems) -> Iterator[Row]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.data.jsonl import Row
+from tutelage.data.writing import AS_JSON, WHOLE
 from tutelage.errors import DataError, DeniedError, MissingInputError, UsageError
 
 _ROWS_AT_ONCE = 1024
@@ -22,7 +23,9 @@ def read(path: Path) -> Iterator[Row]:
     _, arrow, parquet = _pyarrow()
     try:
         with parquet.ParquetFile(path) as file:
-            yield from _rows(path, file.iter_batches(batch_size=_ROWS_AT_ONCE))
+            packed = json.loads((file.schema_arrow.metadata or {}).get(AS_JSON, b"[]"))
+            rows = _rows(path, file.iter_batches(batch_size=_ROWS_AT_ONCE))
+            yield from rows if not packed else (_unpacked(row, packed) for row in rows)
     except FileNotFoundError as error:
         raise MissingInputError("no such file", where=str(path)) from error
     except PermissionError as error:
@@ -68,6 +71,16 @@ def _rows(path: Path, batches: Any) -> Iterator[Row]:
             yield Row({key: _without_nulls(value) for key, value in data.items()}, f"{path}:row {number}")
     if not number:
         raise DataError("the file holds no rows", where=str(path))
+
+
+def _unpacked(row: Row, packed: list[str]) -> Row:
+    """The row with its columns of JSON text read (`data.writing` makes them)."""
+    try:
+        if packed == ["*"]:
+            return Row(json.loads(row.data[WHOLE]), row.where)
+        return Row(row.data | {name: json.loads(row.data[name]) for name in packed if name in row.data}, row.where)
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"a column of JSON text is damaged: {error}", where=row.where) from error
 
 
 def _without_nulls(value: Any) -> Any:

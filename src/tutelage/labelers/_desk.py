@@ -5,17 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
-from tutelage.errors import DataError
-from tutelage.labelers._consensus import Weighting, consensus
+from tutelage.labelers._export import Export, Wanted, Weighting
 from tutelage.labelers._pairing import Pairing, questions
-from tutelage.store import export, transfer
+from tutelage.store import transfer
 from tutelage.store.labels import digest
-from tutelage.store.rows import text_json
 from tutelage.store.store import Store
-from tutelage.types import Comparison, Judgement, QuestionKind, Sample
-
-KINDS = ("preference", "unpaired", "ranking", "rated", "demonstration", "raw")
-"""kinds of export, the most used first"""
+from tutelage.store.stream import cut_of
+from tutelage.types import Comparison, QuestionKind, Sample
 
 
 def questions_of(
@@ -65,37 +61,15 @@ def rows_of(
     at: float | None = None,
     without: Collection[str] = (),
 ) -> Iterator[dict[str, Any]]:
-    """Rows of an export, as `tutelage rate export` writes them; `at` (seconds since 1970) = as it was then.
+    """Rows of an export, as `tutelage rate export` writes them, one by one as they are read.
 
     Args:
+        at: as it was then (seconds since 1970).
         without: raters that are left out (of everything but `raw`, which is the whole history).
     """
-    if kind not in KINDS:
-        raise DataError(f"{kind[:40]!r} is no kind of export", fix=f"choices: {', '.join(KINDS)}")
+    cut = cut_of(store.database, at)
     if kind == "raw":
-        yield from transfer.dump(store, project)
+        yield from transfer.dump(store, project, cut)
         return
-    found = consensus(store, project, weights, at=at, without=without)
-    if kind == "demonstration":
-        yield from _edited(found.comparisons, found.judgements)
-        return
-    believed = found.weights
-    if kind == "ranking":
-        yield from export.rankings(found.comparisons, found.judgements, believed).rows
-    elif kind == "rated":
-        yield from export.ratings(found.comparisons, found.judgements, believed).rows
-    elif kind == "unpaired":
-        model = found.model
-        yield from export.unpaired(found.votes, model.first, found.comparisons, found.judgements, believed).rows
-    else:
-        weighted = weights != "none"
-        yield from export.preferences(found.votes, found.model.first, found.model.ties, weighted=weighted).rows
-
-
-def _edited(comparisons: Iterable[Comparison], judgements: Iterable[Judgement]) -> Iterator[dict[str, Any]]:
-    asked = {comparison.id: comparison for comparison in comparisons if comparison.kind == "edit"}
-    for judgement in judgements:
-        comparison = asked.get(judgement.comparison)
-        if comparison is not None:
-            meta = {"judgement": judgement.id, "rater": judgement.rater, "answer": comparison.candidates[0].id}
-            yield {"prompt": text_json(comparison.prompt.content), "completion": judgement.edit, "meta": meta}
+    made = Export(store, project, Wanted(kind, weights, pool=kind != "per-rater"), cut, without)
+    yield from (row for part, row in made.rows() if part == "rows")

@@ -213,6 +213,16 @@ def believe_everyone(votes: Sequence[PairVote]) -> PairModel:
     )
 
 
+def head_count(votes: Iterable[PairVote]) -> tuple[dict[str, float], dict[str, float]]:
+    """item → share of votes for the first, ties counting half; item → share of ties. As `believe_everyone` has it."""
+    tally: dict[str, list[int]] = {}
+    for vote in votes:
+        counted = tally.setdefault(vote.item, [0, 0, 0])
+        counted[vote.choice + 1] += 1
+    first = {item: (won + tied / 2) / (lost + tied + won) for item, (lost, tied, won) in tally.items()}
+    return first, {item: tied / (lost + tied + won) for item, (lost, tied, won) in tally.items()}
+
+
 def _tabled(votes: Sequence[PairVote], gold: Mapping[str, int]) -> tuple[list[str], VoteTable]:
     items, item = numbered([vote.item for vote in votes])
     names, rater = numbered([vote.rater for vote in votes])

@@ -14,7 +14,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tutelage.store.rows import text_json
@@ -138,6 +138,19 @@ def ratings(
     return Exported(rows, counts={"answers": len(rows), "scores": sum(len(row["ratings"]) for row in rows)})
 
 
+def demonstrations(comparisons: Iterable[Comparison], judgements: Iterable[Judgement]) -> Exported:
+    """One row for each answer that a rater edited: prompt and completion, as the rater would have it."""
+    asked = {comparison.id: comparison for comparison in comparisons if comparison.kind == "edit"}
+    rows: list[RowDict] = []
+    for judgement in judgements:
+        if judgement.comparison in asked:
+            prompt, edited = asked[judgement.comparison].prompt, asked[judgement.comparison].candidates[0]
+            completion = _completion(prompt, replace(edited, text=judgement.edit))
+            meta = _origin(prompt, judgement.comparison, [edited]) | {"rater": judgement.rater}
+            rows.append({"prompt": text_json(prompt.content), "completion": completion, "meta": meta})
+    return Exported(rows, counts={"demonstrations": len(rows)})
+
+
 def unpaired(
     votes: Iterable[Vote],
     first: Mapping[str, float],
@@ -181,13 +194,17 @@ def unpaired(
     return Exported(rows, counts=dict(counts))
 
 
+def held_out(row: RowDict, fraction: float) -> bool:
+    """Whether a row is one to test on: all rows of a prompt are, or none, whatever else is exported."""
+    text = json.dumps(row["prompt"], ensure_ascii=False, sort_keys=True)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64 < fraction
+
+
 def split_by_prompt(rows: Iterable[RowDict], fraction: float) -> tuple[list[RowDict], list[RowDict]]:
-    """(train, test): all rows of a prompt go to the same part, always the same one, whatever else is exported."""
+    """(train, test), by `held_out`."""
     parts: tuple[list[RowDict], list[RowDict]] = ([], [])
     for row in rows:
-        text = json.dumps(row["prompt"], ensure_ascii=False, sort_keys=True)
-        place = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
-        parts[place < fraction].append(row)
+        parts[held_out(row, fraction)].append(row)
     return parts
 
 

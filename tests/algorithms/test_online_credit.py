@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from table_world import SEQUENCES, World, answered, packed
 from test_known_optimum import world
 
 from tutelage.algorithms.a2c import A2C
+from tutelage.algorithms.best_of_n import BestOfN
 from tutelage.algorithms.grpo import GRPO
 from tutelage.algorithms.ppo import PPO
 from tutelage.algorithms.reinforce import Reinforce
@@ -107,6 +109,36 @@ def test_normalised_groups_have_unit_deviation_whatever_their_spread() -> None:
     parts = world(2)
     batch = grpo(parts, normalise=True).credit(answered(parts, FOUR, 2, torch.tensor([1.0, 1.001, 10.0, 20.0])))
     assert batch.advantages[:, 0].abs().tolist() == pytest.approx([0.5**0.5] * 4, rel=1e-2)
+
+
+def test_equal_scores_are_not_blown_up_by_the_spread_of_their_drift() -> None:
+    """Group 1: equal scores, drifts 0 and 0.6 nats; group 2: scores 0 and 1, the same drifts."""
+    parts, scores = world(2), torch.tensor([1.0, 1.0, 0.0, 1.0])
+    known = answered(parts, FOUR, 2, scores)
+    drift = torch.zeros_like(known.logprobs)
+    drift[1::2, 0] = 0.6
+    drifted = replace(known, reference=known.logprobs - drift)
+    algorithm = grpo(parts, normalise=True, kl=0.1)
+    first, second = algorithm.credit(drifted).advantages[:, 0].view(2, 2).tolist()
+    assert first == pytest.approx([0.03, -0.03], abs=1e-6), "the price of 0.6 nats, at its own size"
+    assert second == pytest.approx([-(0.5**0.5), 0.5**0.5], rel=1e-4)
+    assert algorithm.metrics()["groups/zero_variance"] == 0.5, "by the scores, though the rewards differ"
+    unpriced = grpo(parts, normalise=True, kl=0.1, kl_in_loss="k3").credit(drifted)
+    assert unpriced.advantages[:2].abs().max() == 0
+    for plain in (grpo(parts, kl=0.1), RLOO(RLOO.Config(**COMMON | {"answers": 2, "kl": 0.1}), parts)):
+        whole = 2.0 if isinstance(plain, RLOO) else 1.0
+        first = plain.credit(drifted).advantages[:2, 0].tolist()
+        assert first == pytest.approx([0.03 * whole, -0.03 * whole], abs=1e-6)
+        assert plain.metrics()["groups/zero_variance"] == 0.5
+
+
+def test_best_of_n_counts_groups_by_their_scores_too() -> None:
+    parts = world(2)
+    known = answered(parts, FOUR, 2, torch.tensor([1.0, 1.0, 0.0, 1.0]))
+    drifted = replace(known, reference=known.logprobs - torch.tensor([0.0, 0.6, 0.0, 0.6])[:, None])
+    algorithm = BestOfN(BestOfN.Config(**COMMON | {"answers": 2, "kl": 0.1}), parts)
+    algorithm.credit(drifted)
+    assert algorithm.metrics()["groups/zero_variance"] == 0.5
 
 
 def test_groups_of_one_score_are_counted_and_an_alarm_is_raised_when_they_are_many() -> None:

@@ -147,6 +147,49 @@ def test_stopping_leaves_the_last_model(tmp_path: Path) -> None:
     assert done["steps"] == done["model_step"] == 14 and "over-optimised" in done["reason"]
 
 
+class Ending(Judged):
+    """It ends by itself after 7 steps, between two looks."""
+
+    ends_at = 7
+
+    def stop(self) -> str | None:
+        return "enough" if self.calls >= self.ends_at else None
+
+
+class EndingFallen(Ending):
+    turns_at = 0
+
+
+class Rising(Judged):
+    turns_at = 99
+
+
+def test_a_run_that_ends_between_two_looks_gets_a_last_one(tmp_path: Path) -> None:
+    every = WatchRule(every=3, patience=2, action="rollback")
+    done = run(tmp_path / "high", Ending(), watch=every)
+    assert done["steps"] == done["model_step"] == 7 and done["reason"] == "enough"
+    worse = run(tmp_path / "worse", EndingFallen(), watch=WatchRule(every=4, patience=9, action="rollback"))
+    assert worse["steps"] == 7 and worse["model_step"] == 0
+
+
+def test_the_last_step_off_the_beat_counts_as_a_look(tmp_path: Path) -> None:
+    done = run(tmp_path / "run", Rising(), watch=WatchRule(every=3, patience=2, action="rollback"))
+    assert done["steps"] == done["model_step"] == 20
+
+
+def test_a_last_look_is_forgotten_when_the_run_goes_on_after_all() -> None:
+    rule = WatchRule(every=10, patience=1, action="stop")
+    guard, never = Guard(rule), Guard(rule)
+    for one in (guard, never):
+        one.observe(0, {"eval/reward": 0.0, "eval/gold": 0.5, "eval/gold_se": 0.01})
+    alarm = guard.observe(7, {"eval/reward": 9.0, "eval/gold": 0.0, "eval/gold_se": 0.01}, ends=True)
+    assert alarm is not None and guard.verdict is None, "the run ends for its own reason"
+    again = Guard(rule)
+    again.restore(json.loads(json.dumps(guard.state())))
+    again.reopen()
+    assert again.state() == never.state()
+
+
 def test_warning_goes_on_to_the_end(tmp_path: Path) -> None:
     done = run(tmp_path / "run", Judged(), watch=WatchRule(every=2, patience=2, action="warn"))
     assert done["steps"] == done["model_step"] == 20 and done["reason"] == "all steps done"

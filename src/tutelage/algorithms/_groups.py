@@ -38,7 +38,10 @@ class Grouped(Reuse[C, X]):
     """Counts the groups whose answers all get one score: they say nothing of which is better."""
 
     def constant(self, answers: Answers) -> Tensor:
-        """bool [B]: this answer's group has one score; the share in the step's first draw is `groups/zero_variance`."""
+        """bool [B]: this answer's group has one score; the share in the step's first draw is `groups/zero_variance`.
+
+        By the scores alone: that answers have drifted differently far says nothing of which is better.
+        """
         constant = constant_groups(answers.score, answers.groups)
         self._metrics.setdefault("groups/zero_variance", float(constant.float().mean()))
         return constant

@@ -11,6 +11,7 @@ from tutelage.algorithms._online import Answers, Online, OnlineConfig
 from tutelage.batches import Loss, TokenBatch
 from tutelage.errors import UsageError
 from tutelage.ops.best_of import expected_best, kl_bound, pick
+from tutelage.ops.returns import constant_groups
 from tutelage.ops.seeds import derive
 
 
@@ -43,7 +44,7 @@ class BestOfN(Online[BestOfNConfig, TokenBatch]):
         scores = answers.scores.value.view(-1, answers.n)
         self._metrics |= {
             "reward/best": float(scores.view(-1)[rows].mean()),
-            "groups/zero_variance": float((value.max(1).values == value.min(1).values).float().mean()),
+            "groups/zero_variance": float(constant_groups(answers.score, answers.groups).float().mean()),
         }
         for n in _sizes(answers.n):
             self._metrics |= {

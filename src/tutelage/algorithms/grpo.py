@@ -21,7 +21,7 @@ from tutelage.ops.losses import (
     probability_ratio,
     was_clipped,
 )
-from tutelage.ops.returns import group_advantages
+from tutelage.ops.returns import constant_groups, group_advantages
 from tutelage.ops.shaping import on_every, overlong
 from tutelage.types import Prompt
 
@@ -46,7 +46,8 @@ class GRPOConfig(GroupedConfig):
     `sequence-mean`: GRPO's 1/|answer|, another gradient: favours short good and long bad answers"""
     normalise: bool = False
     """divide by the group's standard deviation (GRPO); another gradient: near-ties become full-size updates, and
-    prompts with little spread outweigh the others, so where they compete the optimum changes"""
+    prompts with little spread outweigh the others, so where they compete the optimum changes. A group of equal scores
+    is not divided: the price of its drift keeps its size"""
     kl_in_loss: Literal["none", "k1", "k2", "k3"] = "none"
     """put --kl into the loss by this estimator, not the reward; changes the optimum: k1 has no effect on average, k2
     forgets what a token does to later tokens' drift, k3 (GRPO) heads for the forward-KL optimum. none = exact"""
@@ -112,7 +113,11 @@ class GRPO(Grouped[GRPOConfig, Referenced]):
     def _credit(self, answers: Answers) -> Referenced:
         config = self.config
         rewards = answers.rewards(self.kl.coef if config.kl_in_loss == "none" else 0.0)
-        advantages = group_advantages(rewards, answers.groups, "grpo" if config.normalise else "dr_grpo")
+        advantages = group_advantages(rewards, answers.groups, "dr_grpo")
+        if config.normalise:
+            # equal scores differ by their drift alone, which a division by its tiny spread would blow up to full size
+            scaled = group_advantages(rewards, answers.groups, "grpo")
+            advantages = torch.where(constant_groups(answers.score, answers.groups), advantages, scaled)
         return Referenced(answers.batch, answers.logprobs, on_every(advantages, answers.mask), answers.reference)
 
     def loss(self, batch: Referenced) -> Loss:

@@ -8,6 +8,9 @@ score. A look is bad if, against the best look,
 
 (of the watched score's mean over prompts; that the prompts are the same makes this cautious). After `patience` bad
 looks in a row the reward is over-optimised (2210.10760, §3: gold turns over while the proxy goes on).
+
+A run that ends between two looks gets a last one, so that the best of all its models is chosen. Should it be asked for
+more later, that look is forgotten again: what a run becomes must not depend on where it was once meant to end.
 """
 
 from __future__ import annotations
@@ -50,6 +53,8 @@ class Guard:
         self._bests: list[list[float]] = []
         self._bad = 0
         self._verdict: str | None = None
+        self._before_last: dict[str, Any] | None = None
+        """what was known before a last look off the beat"""
 
     @property
     def best(self) -> Look | None:
@@ -75,14 +80,21 @@ class Guard:
         """Whether to look after `done` steps."""
         return self.rule.every > 0 and done % self.rule.every == 0
 
-    def observe(self, done: int, row: Mapping[str, float]) -> Alarm | None:
+    def observe(self, done: int, row: Mapping[str, float], *, ends: bool = False) -> Alarm | None:
         """Take in a look, if `row` holds `eval/reward` and `eval/gold` and one is due; answers the alarm, once.
 
-        With a beat of its own only looks on it count: other evaluations may be asked for or not, as one likes.
+        With a beat of its own only looks on it count, and the last: other evaluations may be asked for or not, as one
+        likes.
+
+        Args:
+            ends: the run ends here, whatever is seen
         """
         numbers = [row.get("eval/reward", math.nan), row.get("eval/gold", math.nan), row.get("eval/gold_se", 0.0)]
-        if not all(map(math.isfinite, numbers)) or (self.rule.every and not self.due(done)):
+        off = self.rule.every > 0 and not self.due(done)
+        if not all(map(math.isfinite, numbers)) or (off and not ends):
             return None
+        if off:
+            self._before_last = self.state()
         self._looks.append([float(done), *numbers])
         recent = self._looks[-_SMOOTH:]
         now = [float(done), fmean(look[1] for look in recent), fmean(look[2] for look in recent)]
@@ -93,21 +105,29 @@ class Guard:
         self._bad = self._bad + 1 if bad else 0
         if self._verdict is not None or self._bad < self.rule.patience:
             return None
-        self._verdict = (
+        verdict = (
             f"the reward is over-optimised: on held-out prompts it rose from {best[1]:.3f} to {now[1]:.3f} while the "
             f"watched score fell from {best[2]:.3f} at step {best[0]:.0f} to {now[2]:.3f}"
         )
-        return Alarm("over-optimised", done, self._verdict, _ADVICE)
+        self._verdict = None if off else verdict  # off the beat the run ends for another reason
+        return Alarm("over-optimised", done, verdict, _ADVICE)
+
+    def reopen(self) -> None:
+        """The run goes on after all: a last look off the beat never was."""
+        if self._before_last is not None:
+            self.restore(self._before_last)
 
     def state(self) -> dict[str, Any]:
         """Everything seen so far, as JSON."""
-        return {"looks": self._looks, "bests": self._bests, "bad": self._bad, "verdict": self._verdict}
+        seen = {"looks": list(self._looks), "bests": list(self._bests), "bad": self._bad, "verdict": self._verdict}
+        return seen | {"before_last": self._before_last}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Put back what `state` gave."""
         self._looks = [list(look) for look in state["looks"]]
         self._bests = [list(best) for best in state["bests"]]
         self._bad, self._verdict = state["bad"], state["verdict"]
+        self._before_last = state.get("before_last")
 
 
 _ADVICE = "stop earlier (--on-over-optimisation rollback), raise --kl, or let people judge fresh answers"

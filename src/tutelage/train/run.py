@@ -226,14 +226,13 @@ class Run:
         """
         done, row = step + 1, dict(metrics)
         _refuse_poison(done, row)
-        last = done == self.total
+        reason = algorithm.stop() or self._out_of_time()
+        last = done == self.total or reason is not None
         evaluated = last or _on_beat(done, self.eval_every) or self.guard.due(done)
         if evaluated:
             row |= _evaluated(algorithm)
-        alarm = self.guard.observe(done, row)
-        self._stopped = algorithm.stop() or self.guard.verdict or self._out_of_time()
-        if self._stopped and not evaluated:
-            row |= _evaluated(algorithm)
+        alarm = self.guard.observe(done, row, ends=last)
+        self._stopped = reason or self.guard.verdict
         ends = last or self._stopped is not None
         if ends or evaluated or _on_beat(done, self.log_every):
             self._record.numbers(done, self.seconds, row)
@@ -339,6 +338,8 @@ class Run:
             self.guard.restore(state["guard"])
         # a run that was stopped stays stopped, unless it is now asked for more than it had then
         self._stopped = state["stopped"] if not self._asked_for_more(state) else None
+        if self._stopped is None and self._finished < self.total:
+            self.guard.reopen()
 
     def _asked_for_more(self, state: dict[str, Any]) -> bool:
         return str(state["stopped"]).startswith(folders.TIME_LIMIT) and self._out_of_time() is None

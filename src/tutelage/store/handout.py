@@ -14,7 +14,6 @@ from tutelage.store.skipping import standing_skips
 from tutelage.store.standing import standing_on
 from tutelage.types import Comparison, Prompt, QuestionKind, Sample
 
-
 Row = dict[str, Any]
 
 

@@ -14,11 +14,12 @@ from tutelage.store.engine import Database
 from tutelage.store.rows import prompt_of, sample_of
 from tutelage.store.schema import judgements, leases, prompts, questions, samples, skips
 from tutelage.store.skipping import standing_skips
+from tutelage.store.standing import GOLD
 from tutelage.types import Prompt, Sample
 
 DAY = 86400.0
-Show = Literal["all", "open", "disputed", "skipped"]
-SHOWS: tuple[Show, ...] = ("all", "open", "disputed", "skipped")
+Show = Literal["all", "open", "disputed", "skipped", "gold"]
+SHOWS: tuple[Show, ...] = ("all", "open", "disputed", "skipped", "gold")
 Row = dict[str, Any]
 
 
@@ -83,7 +84,8 @@ class Overview:
         )
         with self._database.reading() as connection:
             found = connection.execute(query).one()
-            raters = connection.execute(people.where(questions.c.project == project)).scalar_one()
+            heard = (questions.c.project == project, judgements.c.rater != GOLD)
+            raters = connection.execute(people.where(*heard)).scalar_one()
         return Counts(*(int(value) for value in found), raters=int(raters))
 
     def kinds(self, project: str) -> list[Row]:
@@ -129,7 +131,7 @@ class Overview:
 
     def page(self, project: str, show: Show = "all", *, limit: int = 50, offset: int = 0) -> tuple[int, list[Row]]:
         """How many questions of that sort there are, and some: number, kind, prompt, content, given, overlap, skips."""
-        told = _per_question(project).subquery()
+        told = _per_question(project, "gold" if show == "gold" else "").subquery()
         query = sa.select(told, prompts.c.content).join(
             prompts, (prompts.c.project == project) & (prompts.c.id == told.c.prompt)
         )
@@ -165,10 +167,11 @@ class Overview:
                 sa.select(skips).where(skips.c.question == row["id"], *standing_skips()).order_by(skips.c.number.desc())
             )
             skipped = [dict(one) for one in connection.execute(query).mappings()]
-        seen: set[str] = set()
+        seen: set[tuple[str, str]] = set()
         for one in history:
-            one["stands"] = one["rater"] not in seen and not one["withdrawn"]
-            seen.add(one["rater"])
+            who = (one["rater"], one["purpose"])
+            one["stands"] = who not in seen and not one["withdrawn"]
+            seen.add(who)
         candidates = tuple(sample_of(told[name], prompt) for name in row["candidates"])
         return Asked(dict(row), prompt, candidates, history, skipped)
 
@@ -206,12 +209,16 @@ def _rows(project: str, *more: Any) -> sa.Select[Any]:
     return query.where(questions.c.project == project)
 
 
-def _per_question(project: str) -> sa.Select[Any, Any, Any, Any, Any, Any, Any]:
-    """The questions of a project with `given` (judgements that stand), `verdicts` (different ones) and `skips`."""
+def _per_question(project: str, purpose: str = "") -> sa.Select[Any, Any, Any, Any, Any, Any, Any]:
+    """The questions of a project with `given` (judgements that stand), `verdicts` (different ones) and `skips`.
+
+    For gold questions, what was answered to them counts; for the others, no check does.
+    """
     newest = (
         sa.select(sa.func.max(judgements.c.number))
         .join(questions, questions.c.id == judgements.c.question)
-        .where(questions.c.project == project)
+        .where(questions.c.project == project, judgements.c.rater != GOLD)
+        .where(judgements.c.purpose.in_(["gold", "quiz"] if purpose else [""]))
         .group_by(judgements.c.question, judgements.c.rater)
     )
     stands = (
@@ -238,5 +245,5 @@ def _per_question(project: str) -> sa.Select[Any, Any, Any, Any, Any, Any, Any]:
         )
         .outerjoin(stands, stands.c.question == questions.c.id)
         .outerjoin(left, left.c.question == questions.c.id)
-        .where(questions.c.project == project)
+        .where(questions.c.project == project, questions.c.purpose == purpose)
     )

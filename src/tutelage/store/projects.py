@@ -43,7 +43,11 @@ class ProjectSettings:
     random_share: float = 0.2
     """of each batch, whatever the selection"""
     budget: int = 0
-    """judgements in all; 0 = no limit"""
+    """judgements in all, checks not counted; 0 = no limit"""
+    quiz: int = 0
+    """questions with a known answer that a newcomer is given before all others; 0 = none"""
+    pass_mark: float = 0.8
+    """share of them that must be right"""
     open: bool = True
     """tasks are handed out"""
 
@@ -59,6 +63,8 @@ class ProjectSettings:
                 "repeat_rate": 0 <= self.repeat_rate <= 0.5,
                 "random_share": 0.2 <= self.random_share <= 1,
                 "budget": self.budget >= 0,
+                "quiz": 0 <= self.quiz <= 100,
+                "pass_mark": 0 <= self.pass_mark <= 1,
                 "kinds": bool(self.kinds) and set(self.kinds) <= set(KINDS),
                 "flags": set(self.flags) <= set(FLAGS),
                 "title": len(self.title) <= 200,
@@ -134,10 +140,8 @@ class Projects:
 
     def settings(self, project: str) -> ProjectSettings:
         """What is in force now; defaults for a project that nobody has set up."""
-        query = sa.select(settings.c.content).where(settings.c.project == project).order_by(settings.c.number.desc())
         with self._database.reading() as connection:
-            content = connection.execute(query.limit(1)).scalar()
-        return settings_of(content or {})
+            return settings_in(connection, project)
 
     def change(self, project: str, chosen: ProjectSettings, *, actor: str) -> None:
         """Put settings in force."""
@@ -187,6 +191,12 @@ class Projects:
             connection.execute(sa.insert(rubrics).values(row))
             note(connection, now, actor, "publish rubric", project, after={"version": version})
         return Rubric(version, dict(guidelines), aspects, actor, now)
+
+
+def settings_in(connection: sa.Connection, project: str) -> ProjectSettings:
+    """What is in force in this transaction."""
+    query = sa.select(settings.c.content).where(settings.c.project == project).order_by(settings.c.number.desc())
+    return settings_of(connection.execute(query.limit(1)).scalar() or {})
 
 
 def settings_of(content: Mapping[str, Any]) -> ProjectSettings:

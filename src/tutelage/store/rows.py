@@ -16,7 +16,7 @@ Row = Mapping[Any, Any]
 
 
 LATER: Mapping[str, Any] = {
-    "edit": "", "flags": [], "confirmed": False, "extra": False, "models": [], "probability": 1.0,
+    "edit": "", "flags": [], "confirmed": False, "extra": False, "models": [], "probability": 1.0, "purpose": "",
 }  # fmt: skip
 """What rows of judgements stand for that were written before these columns were there."""
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import sqlalchemy as sa
 
@@ -32,6 +32,7 @@ from tutelage.store.rows import (
     sample_row,
 )
 from tutelage.store.schema import judgements, prompts, questions, raters, samples
+from tutelage.store.standing import GOLD, settle
 from tutelage.types import Comparison, Judgement, QuestionKind
 
 
@@ -80,10 +81,20 @@ class Store:
         """Release the file."""
         self._database.close()
 
-    def ask(self, comparisons: Iterable[Comparison], project: str = "default", overlap: int = 1) -> int:
+    def ask(
+        self,
+        comparisons: Iterable[Comparison],
+        project: str = "default",
+        overlap: int = 1,
+        *,
+        purpose: Literal["", "gold"] = "",
+    ) -> int:
         """Add questions, each wanting `overlap` judgements by different raters; how many were new.
 
         A question id that is there already is left as it is, so asking twice changes nothing.
+
+        Args:
+            purpose: "gold" for questions that only check raters; `GOLD` judges them to tell the answer.
 
         Raises:
             DataError: a question nobody could answer, or an id that stands for another text already.
@@ -101,7 +112,8 @@ class Store:
                 self._database, connection, prompts, [prompt_row(project, prompt) for prompt in posed.values()]
             )
             _insert_same(self._database, connection, samples, [sample_row(project, sample) for sample in said.values()])
-            rows = [question_row(project, comparison, overlap, now) for comparison in asked]
+            kind = {"purpose": purpose, "open": not purpose}
+            rows = [question_row(project, comparison, overlap, now) | kind for comparison in asked]
             return _insert_same(self._database, connection, questions, rows)
 
     def add_raters(self, names: Iterable[str], kind: str = "person") -> None:
@@ -148,6 +160,7 @@ class Store:
             added = self._database.insert_new(connection, judgements, rows)
             done = [{"held": answer.comparison, "holder": answer.rater} for answer in answers]
             connection.execute(lease_of(sa.bindparam("held"), sa.bindparam("holder")), done)
+            settle(connection, sorted(asked))
         return added
 
     def withdraw(self, judgement_id: str, new_id: str) -> None:
@@ -161,6 +174,7 @@ class Store:
             if row is None:
                 raise DataError(f"there is no judgement {judgement_id!r}")
             same = (judgements.c.question == row["question"], judgements.c.rater == row["rater"])
+            same = (*same, judgements.c.purpose == row["purpose"])
             query = sa.select(judgements).where(*same).order_by(judgements.c.number.desc()).limit(1)
             newest = connection.execute(query).mappings().one()
             if newest["id"] == new_id:
@@ -172,6 +186,7 @@ class Store:
             taken_back = {"id": new_id, "withdrawn": True, "created": self._database.now(connection)}
             kept = {name: value for name, value in row.items() if name != "number"}
             self._database.insert_new(connection, judgements, [kept | taken_back])
+            settle(connection, [row["question"]])
 
     def next_question(
         self, rater: str, lease_seconds: float = 600.0, project: str = "default", kinds: Sequence[QuestionKind] = ()
@@ -221,6 +236,7 @@ class Store:
         with self._database.reading() as connection:
             for part in chunks(ids):
                 newest = sa.select(sa.func.max(judgements.c.number)).where(judgements.c.question.in_(part))
+                newest = newest.where(judgements.c.purpose == "", judgements.c.rater != GOLD)
                 standing = newest.group_by(judgements.c.question, judgements.c.rater)
                 query = sa.select(judgements).where(judgements.c.number.in_(standing)).order_by(judgements.c.number)
                 rows = connection.execute(query).mappings()
@@ -243,19 +259,23 @@ class Store:
         """The questions that have fewer judgements than their overlap, in the order asked."""
         judged: dict[str, set[str]] = {}
         for judgement in self.judgements(project):
-            judged.setdefault(judgement.comparison, set()).add(judgement.rater)
-        overlaps = self.overlaps(project)
+            if judgement.rater != GOLD:
+                judged.setdefault(judgement.comparison, set()).add(judgement.rater)
+        overlaps = self.overlaps(project, asked_only=True)
         found: list[OpenQuestion] = []
         for comparison in self.comparisons(project):
             names = frozenset(judged.get(comparison.id, ()))
-            if len(names) < overlaps[comparison.id]:
+            if comparison.id in overlaps and len(names) < overlaps[comparison.id]:
                 found.append(OpenQuestion(comparison, overlaps[comparison.id] - len(names), names))
         return found
 
     def stats(self, project: str = "default") -> dict[str, int]:
-        """How many questions (and open ones), samples, raters, judgements standing (and extra beyond the overlap)."""
-        standing = self.judgements(project)
-        overlaps = self.overlaps(project)
+        """How many questions (and open ones), samples, raters, judgements standing (and extra beyond the overlap).
+
+        Gold questions and known answers are not among them.
+        """
+        overlaps = self.overlaps(project, asked_only=True)
+        standing = [told for told in self.judgements(project) if told.rater != GOLD and told.comparison in overlaps]
         counts = dict.fromkeys(overlaps, 0)
         for judgement in standing:
             counts[judgement.comparison] += 1
@@ -271,9 +291,10 @@ class Store:
             "extra_judgements": sum(max(0, counts[question] - wanted) for question, wanted in overlaps.items()),
         }
 
-    def overlaps(self, project: str = "default") -> dict[str, int]:
-        """How many judgements each question wants."""
+    def overlaps(self, project: str = "default", *, asked_only: bool = False) -> dict[str, int]:
+        """How many judgements each question wants; `asked_only` leaves gold questions out."""
         query = sa.select(questions.c.id, questions.c.overlap).where(questions.c.project == project)
+        query = query.where(questions.c.purpose == "") if asked_only else query
         with self._database.reading() as connection:
             return {row.id: row.overlap for row in connection.execute(query)}
 
@@ -284,10 +305,13 @@ class Store:
                 self._add_raters(connection, [row["rater"]], row["rater_kind"], row["created"])
             wanted = [column.name for column in judgements.columns if column.name != "number"]
             told = [{name: row.get(name, LATER.get(name)) for name in wanted} for row in rows]
-            return self._database.insert_new(connection, judgements, told)
+            added = self._database.insert_new(connection, judgements, told)
+            settle(connection, sorted({row["question"] for row in told}))
+            return added
 
     def _add_raters(self, connection: sa.Connection, names: Iterable[str], kind: str, now: float) -> None:
-        self._database.insert_new(connection, raters, [{"id": name, "kind": kind, "created": now} for name in names])
+        told = [{"id": name, "kind": "key" if name == GOLD else kind, "created": now} for name in names]
+        self._database.insert_new(connection, raters, told)
 
     def _questions(self, connection: sa.Connection, ids: Sequence[str]) -> dict[str, Question]:
         found: dict[str, Question] = {}
@@ -322,7 +346,7 @@ def _standing(project: str, at: float | None) -> sa.Select[tuple[int]]:
     query = (
         sa.select(sa.func.max(judgements.c.number))
         .join(questions, questions.c.id == judgements.c.question)
-        .where(questions.c.project == project)
+        .where(questions.c.project == project, judgements.c.purpose == "")
         .group_by(judgements.c.question, judgements.c.rater)
     )
     return query if at is None else query.where(judgements.c.created <= at)

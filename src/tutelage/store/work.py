@@ -12,10 +12,13 @@ import sqlalchemy as sa
 from tutelage.errors import DataError, TutelageError
 from tutelage.store.clock import shorten, stamp
 from tutelage.store.engine import Database
-from tutelage.store.handout import comparisons_of, lease, lease_of, origins, standing_on
+from tutelage.store.handout import comparisons_of, held, hold, lease_of, origins
+from tutelage.store.hidden import Giver, NotAdmittedError, admitted, note_task, settle_quiz
+from tutelage.store.projects import settings_in
 from tutelage.store.rows import check_judgement, judgement_of, judgement_row, question_of
-from tutelage.store.schema import handouts, judgements, leases, questions, raters, skips
+from tutelage.store.schema import handouts, judgements, leases, questions, raters, skips, tasks
 from tutelage.store.skipping import UNDONE, standing_skips
+from tutelage.store.standing import GOLD, settle, standing_on
 from tutelage.types import Comparison, Judgement
 
 SkipReason = Literal["unclear", "too_long", "no_knowledge", "unsafe", "other"]
@@ -38,12 +41,16 @@ class ConflictError(TutelageError):
 class Task:
     """A question as one rater holds it."""
 
+    id: str
+    """Its name towards raters, new each time a rater is given a question: it tells neither which nor why."""
     number: int
-    """Its name towards raters: question ids of imports may give models away."""
+    """Of the question."""
     comparison: Comparison
     rubric: int
     """Version of the guidelines that are in force now."""
     lease_seconds: float
+    purpose: str = ""
+    """"gold", "quiz" and "repeat" check the rater, who is not told; "" is asked to learn from."""
 
 
 @dataclass(frozen=True)
@@ -61,21 +68,48 @@ class Work:
     Example:
         >>> work = Work(store.database)
         >>> for task in work.take("ann", "news", count=2, lease_seconds=900, rubric=1): ...
+
+    Args:
+        secret: of this installation; without it, raters could work out which of their tasks are checks.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, secret: bytes = b"") -> None:
         self._database = database
+        self._secret = secret
 
     def take(self, rater: str, project: str, *, count: int, lease_seconds: float, rubric: int) -> list[Task]:
         """Up to `count` tasks that `rater` holds from now on, the ones it held already first; [] = nothing left now.
 
-        Asking again therefore gives the same tasks and a new lease, also to a second tab or after a restart.
+        Asking again therefore gives the same tasks and a new lease, also to a second tab or after a restart. The
+        project's settings say how many are checks, in which order questions come, and when the budget is spent: what
+        was judged and what is held together never pass it.
+
+        Raises:
+            NotAdmittedError: the rater did not pass the quiz.
+            DataError: nobody may be called `gold`.
         """
+        if rater == GOLD:
+            raise DataError(f"the rater id {GOLD!r} stands for known answers, not for a person")
         with self._database.writing() as connection:
             now = self._database.now(connection)
             shorten(connection, project, now + lease_seconds)
-            rows = lease(connection, rater, project, count, now, lease_seconds)
+            rows = held(connection, rater, project, count, now)
+            for row in rows:
+                hold(connection, row["id"], rater, now + lease_seconds, row["task_purpose"])
+            if len(rows) < count:
+                told = settings_in(connection, project)
+                giver = Giver(connection, rater, project, told, self._secret, now, now + lease_seconds)
+                rows += giver.give(count - len(rows))
             return self._handed(connection, rater, project, rows, rubric, now, lease_seconds)
+
+    def refused(self, rater: str, project: str) -> bool:
+        """Whether `rater` gets no work because they did not pass the quiz."""
+        with self._database.reading() as connection:
+            try:
+                admitted(connection, rater, project, settings_in(connection, project))
+            except NotAdmittedError:
+                return True
+        return False
 
     def submit(self, judgement: Judgement, project: str) -> Kept:
         """Keep the answer of `judgement.rater` to the task that `judgement.comparison` numbers; durable on return.
@@ -98,16 +132,21 @@ class Work:
                     raise ConflictError("this id stands for another judgement", fix="make a new id for a new answer")
                 return Kept(judgement.id, kept["extra"])
             check_judgement(judgement, question_of(row))
-            newest = _newest(connection, row["id"], judgement.rater)
+            purpose = row["task_purpose"]
+            newest = _newest(connection, row["id"], judgement.rater, purpose)
             if newest is not None and not newest["withdrawn"] and _same_answer(judgement_of(newest), judgement):
                 return Kept(newest["id"], newest["extra"])
-            others = (*standing_on(row["id"]), judgements.c.rater != judgement.rater)
+            others = (*standing_on(row["id"]), judgements.c.rater.not_in([judgement.rater, GOLD]))
             count = connection.execute(sa.select(sa.func.count()).select_from(judgements).where(*others)).scalar_one()
             now, told = self._database.now(connection), origins(connection, [row["id"]])[row["id"]]
-            told |= {"extra": count >= row["overlap"]}
+            told |= {"extra": not purpose and count >= row["overlap"], "purpose": purpose}
             written = judgement_row(judgement, str(row["rubric"]), stamp(connection, now)) | told
             connection.execute(sa.insert(judgements).values(written))
             connection.execute(lease_of(row["id"], judgement.rater))
+            if purpose == "quiz":
+                settle_quiz(connection, judgement.rater, project, settings_in(connection, project), now)
+            elif not purpose:
+                settle(connection, [row["id"]])
             return Kept(judgement.id, told["extra"])
 
     def undo(
@@ -120,13 +159,14 @@ class Work:
             ConflictError: it was superseded or taken back before, or `new_id` stands for something else.
         """
         mine = (judgements.c.id == judgement_id, judgements.c.rater == rater, questions.c.project == project)
-        query = sa.select(questions, judgements.c.withdrawn).join(judgements, judgements.c.question == questions.c.id)
+        query = sa.select(questions, judgements.c.withdrawn, judgements.c.purpose.label("task_purpose"))
+        query = query.join(judgements, judgements.c.question == questions.c.id)
         with self._database.writing() as connection:
             row = connection.execute(query.where(*mine)).mappings().first()
             if row is None or row["withdrawn"]:
                 raise UnknownTaskError("you have no such judgement")
             now = self._database.now(connection)
-            newest = _newest(connection, row["id"], rater)
+            newest = _newest(connection, row["id"], rater, row["task_purpose"])
             assert newest is not None
             if newest["id"] == judgement_id:
                 used = connection.execute(sa.select(judgements.c.id).where(judgements.c.id == new_id)).first()
@@ -137,8 +177,8 @@ class Work:
                 connection.execute(sa.insert(judgements).values(kept | taken_back))
             elif newest["id"] != new_id or not newest["withdrawn"]:
                 raise ConflictError("a newer answer stands in its place", fix="undo that one")
-            connection.execute(lease_of(row["id"], rater))
-            connection.execute(sa.insert(leases).values(question=row["id"], rater=rater, expires=now + lease_seconds))
+            settle(connection, [row["id"]])
+            hold(connection, row["id"], rater, now + lease_seconds, row["task_purpose"])
             return self._handed(connection, rater, project, [dict(row)], rubric, now, lease_seconds)[0]
 
     def skip(self, number: str, skip_id: str, rater: str, project: str, reason: SkipReason, comment: str = "") -> None:
@@ -182,14 +222,17 @@ class Work:
                 connection.execute(sa.insert(skips).values(**told, created=now))
             elif newest["id"] != new_id or newest["comment"] != skip_id:
                 raise ConflictError("this skip was taken back before, or the task was skipped again")
-            connection.execute(lease_of(row["id"], rater))
-            connection.execute(sa.insert(leases).values(question=row["id"], rater=rater, expires=now + lease_seconds))
-            return self._handed(connection, rater, project, [dict(row)], rubric, now, lease_seconds)[0]
+            given = dict(row) | {"task_purpose": _last_purpose(connection, row["id"], rater)}
+            hold(connection, row["id"], rater, now + lease_seconds, given["task_purpose"])
+            return self._handed(connection, rater, project, [given], rubric, now, lease_seconds)[0]
 
     def done_since(self, rater: str, project: str, since: float) -> int:
-        """How many questions of a project `rater` has judged since then (seconds since 1970) and not taken back."""
+        """How many tasks of a project `rater` has answered since then (seconds since 1970) and not taken back.
+
+        Checks count like all others: a number that stood still would give them away.
+        """
         mine = (judgements.c.rater == rater, judgements.c.created >= since, questions.c.project == project)
-        stands = standing_on(questions.c.id)
+        stands = standing_on(questions.c.id, None)
         query = (
             sa.select(sa.func.count()).select_from(judgements).join(questions, questions.c.id == judgements.c.question)
         )
@@ -226,9 +269,13 @@ class Work:
         shown = [{"question": row["id"], "rater": rater, "rubric": rubric, "created": now} for row in rows]
         self._database.insert_new(connection, handouts, shown)
         posed = comparisons_of(connection, project, rows)
-        return [
-            Task(row["number"], comparison, rubric, lease_seconds) for row, comparison in zip(rows, posed, strict=True)
-        ]
+        found: list[Task] = []
+        for row, comparison in zip(rows, posed, strict=True):
+            purpose = row["task_purpose"]
+            note_task(connection, row, rater, purpose, now)
+            name = _task_id(connection, row["id"], rater, purpose)
+            found.append(Task(name, row["number"], comparison, rubric, lease_seconds, purpose))
+        return found
 
 
 def today(now: float | None = None) -> float:
@@ -237,15 +284,34 @@ def today(now: float | None = None) -> float:
     return time.mktime((here.tm_year, here.tm_mon, here.tm_mday, 0, 0, 0, 0, 0, -1))
 
 
-def _task(connection: sa.Connection, rater: str, project: str, number: str) -> Any:
-    """The question of that number with the rubric that `rater` saw; unknown where it was never handed to them."""
-    if not (number.isascii() and number.isdecimal() and len(number) < 16):
-        raise DataError(f"{number[:40]!r} is not the id of a task")
+def _task_id(connection: sa.Connection, question: str, rater: str, purpose: str) -> str:
+    same = (tasks.c.question == question, tasks.c.rater == rater, tasks.c.purpose == purpose)
+    return f"t{connection.execute(sa.select(tasks.c.number).where(*same)).scalar_one()}"
+
+
+def _last_purpose(connection: sa.Connection, question: str, rater: str) -> str:
+    """Why the rater was given the question the last time."""
+    mine = (tasks.c.question == question, tasks.c.rater == rater)
+    query = sa.select(tasks.c.purpose).where(*mine).order_by(tasks.c.number.desc()).limit(1)
+    return connection.execute(query).scalar() or ""
+
+
+def _task(connection: sa.Connection, rater: str, project: str, name: str) -> Any:
+    """The question of that task with the rubric that `rater` saw; unknown where it was never handed to them.
+
+    Before there were task ids the question's number stood in their place: pages that are still open send it, and it
+    means the first time that they were given the question.
+    """
+    digits = name.removeprefix("t")
+    if not (digits.isascii() and digits.isdecimal() and len(digits) < 16):
+        raise DataError(f"{name[:40]!r} is not the id of a task")
+    which = questions.c.number if digits == name else tasks.c.number
     query = (
-        sa.select(questions, handouts.c.rubric)
+        sa.select(questions, handouts.c.rubric, tasks.c.purpose.label("task_purpose"))
         .join(handouts, handouts.c.question == questions.c.id)
-        .where(questions.c.number == int(number), questions.c.project == project, handouts.c.rater == rater)
-        .order_by(handouts.c.rubric.desc())
+        .join(tasks, (tasks.c.question == questions.c.id) & (tasks.c.rater == handouts.c.rater))
+        .where(which == int(digits), questions.c.project == project, handouts.c.rater == rater)
+        .order_by(tasks.c.number, handouts.c.rubric.desc())
         .limit(1)
     )
     row = connection.execute(query).mappings().first()
@@ -254,8 +320,8 @@ def _task(connection: sa.Connection, rater: str, project: str, number: str) -> A
     return row
 
 
-def _newest(connection: sa.Connection, question: str, rater: str) -> Any:
-    mine = (judgements.c.question == question, judgements.c.rater == rater)
+def _newest(connection: sa.Connection, question: str, rater: str, purpose: str) -> Any:
+    mine = (judgements.c.question == question, judgements.c.rater == rater, judgements.c.purpose == purpose)
     return (
         connection.execute(sa.select(judgements).where(*mine).order_by(judgements.c.number.desc())).mappings().first()
     )

@@ -18,11 +18,12 @@ JSON = dict[str, Any]
 def task_json(task: Task, rater: str, secret: bytes, settings: ProjectSettings, rubric: Rubric) -> JSON:
     """What `POST /api/v1/tasks/next` gives."""
     asked = task.comparison
-    order = shown(asked.id, rater, len(asked.candidates), secret)
+    again = "\x00again" if task.purpose == "repeat" else ""
+    order = shown(f"{asked.id}{again}", rater, len(asked.candidates), secret)
     texts = [asked.candidates[index].text for index in order]
     is_pair = asked.kind == "pair"
     return {
-        "id": str(task.number),
+        "id": task.id,
         "kind": asked.kind,
         "prompt": [
             {"role": turn.role, "text": turn.content, "html": to_html(turn.content)} for turn in turns(asked.prompt)
@@ -39,7 +40,7 @@ def task_json(task: Task, rater: str, secret: bytes, settings: ProjectSettings, 
         },
         "rubric": task.rubric,
         "lease_seconds": int(task.lease_seconds),
-        "repeated": False,
+        "repeated": False,  # for repeats too: who knows that they are checked answers otherwise
     }
 
 

@@ -40,7 +40,8 @@ class Desk:
         self.store: Store = request.app.state.store
         self.server = settings_of(request)
         self.session = session_of(request)
-        self.work, self.projects = Work(self.store.database), Projects(self.store.database)
+        self.work = Work(self.store.database, self.server.secret)
+        self.projects = Projects(self.store.database)
 
     def me(self) -> JSON:
         """Who is signed in, and how far they are."""

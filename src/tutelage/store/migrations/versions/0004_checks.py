@@ -1,4 +1,4 @@
-"""Quality control: hidden gold, repeats, the quiz, chosen questions, and counts that make the next task quick to find."""
+"""Quality control: hidden gold, repeats, the quiz, chosen questions; counts that make the next task quick to find."""
 
 from __future__ import annotations
 

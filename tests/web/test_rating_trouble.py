@@ -117,7 +117,9 @@ def test_a_session_that_ends_in_a_task_keeps_the_answers_until_the_rater_is_back
     assert page.inner_text("[data-test=trouble] p").startswith("You are signed out. Your answer is kept")
     task = next_task(page, task)
     press(page, "2")
-    page.wait_for_function("document.querySelector('[data-test=trouble]').innerText.includes('2 answers are kept')")
+    page.wait_for_function(
+        "() => document.querySelector('[data-test=trouble]').innerText.includes('2 answers are kept')"
+    )
     assert room.rows() == []
     token = people.invite(room.project, actor="test", rater=session.rater)
     page.click("[data-test=trouble] a")

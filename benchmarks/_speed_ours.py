@@ -1,0 +1,150 @@
+"""Our side of speed.py: the real algorithm, toolbox, optimiser, loop and run folder, stopped between rounds.
+
+python benchmarks/_speed_ours.py JOB.json     (started by speed.py, which holds the other end of the pipe)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from _speed_jobs import JOBS, Job, rule
+from _speed_pipe import Gate
+from _speed_work import sha256
+
+ALGORITHM = {"dpo-precomputed": "dpo"}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "as it comes": {},
+    "best": {"dtype": "bfloat16", "engine": "fast"},
+    "plain": {"engine": "plain"},
+}
+"""Ours, by name: the one place for flags. A flag that this tutelage does not have is left out and named in the row."""
+
+
+def main() -> int:
+    """Be one side until the pipe closes."""
+    if len(sys.argv) != 2:
+        print(__doc__)
+        return 0
+    import torch
+
+    asked = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    torch.set_num_threads(asked["threads"])
+    job = dataclasses.replace(JOBS[asked["job"]], **asked["changes"])
+    if job.name.startswith("sample"):
+        _sample(asked, job)
+    else:
+        _train(asked, job)
+    return 0
+
+
+def _train(asked: dict[str, Any], job: Job) -> None:
+    from tutelage import registry
+    from tutelage.algorithms import Algorithm
+    from tutelage.toolbox import Given, Toolbox
+    from tutelage.train.loop import train
+    from tutelage.train.optim import Optimizer
+
+    name = ALGORITHM.get(job.name, job.name)
+    kind: Any = registry.find("algorithms", name, Algorithm)
+    config, missing = _config(kind.Config, asked, job)
+    given = Given()
+    if job.name in ("rloo", "grpo"):
+        from tutelage.rewards.function import Function
+
+        given = Given(reward=Function(rule))
+    gate = Gate(job.warm, job.steps)
+    run = _gated(gate, asked, job)(
+        Path(config.out), command=name, config={}, origins={}, steps=asked["total"], save_every=10**9, quiet=True
+    )
+    toolbox = Toolbox(config, Path(config.out), lambda _: None, given)
+    with run:
+        algorithm = kind(config, toolbox)
+        run.facts |= {"missing": missing, "weights": sha256(Path(config.model))}
+        train(algorithm, Optimizer(algorithm, config, run.total), run)
+
+
+def _config(kind: Any, asked: dict[str, Any], job: Job) -> tuple[Any, list[str]]:
+    """The configuration, and the wished flags that do not exist here."""
+    known = {each.name for each in dataclasses.fields(kind)}
+    wished = SETTINGS[asked["setting"]] | ({"precompute_reference": True} if job.name == "dpo-precomputed" else {})
+    start = asked["scorer"] if job.name == "reward" else asked["model"]
+    given = job.settings | {"model": start, "data": asked["ours"], "out": asked["out"], "batch_size": job.batch}
+    given |= {"device": asked["device"], "adam_eps": 1e-8, "eval_every": 0}
+    if job.name == "ppo":
+        given |= {"reward": asked["scorer"], "critic_init": asked["scorer"], "score_clip": 1e6}
+    if job.name == "reward":
+        given |= {"report_rows": 0}
+    missing = [name for name in wished if name not in known]
+    return kind(**{name: value for name, value in (given | wished).items() if name in known}), missing
+
+
+def _gated(gate: Gate, asked: dict[str, Any], job: Job) -> Any:
+    from tutelage.train.run import Run
+
+    class Gated(Run):
+        """A real run that waits between rounds."""
+
+        facts: dict[str, Any] = {}
+        seen: list[dict[str, float]] = []
+
+        def steps(self) -> Iterator[int]:
+            for step in super().steps():
+                gate.boundary(step, self._facts)
+                yield step
+
+        def finish(self, step: int, algorithm: Any, optimizer: Any, metrics: Mapping[str, float]) -> None:
+            self.seen.append(dict(metrics))
+            super().finish(step, algorithm, optimizer, metrics)
+
+        def _facts(self) -> dict[str, Any]:
+            rows, self.seen = self.seen, []
+            split = {name: sum(row[f"time/{name}"] for row in rows) for name in ("collect", "learn")}
+            found = {"loss": [row["loss"] for row in rows], "split": split} | self.facts
+            kept = ("reward/margin", "reward/mean", "answer/length", "policy/stop_rate", "policy/entropy")
+            return found | {name: [row[name] for row in rows] for name in kept if name in rows[0]}
+
+    return Gated
+
+
+def _sample(asked: dict[str, Any], job: Job) -> None:
+    from tutelage.data.template import Renderer
+    from tutelage.models.load import load_policy
+    from tutelage.sampling import Sampling
+    from tutelage.sampling.local import Local
+    from tutelage.types import Prompt
+
+    wished = SETTINGS[asked["setting"]]
+    policy = load_policy(asked["model"], dtype=wished.get("dtype", "auto"), device=asked["device"])
+    sampler = Local(Renderer(policy.tokenizer), Sampling(max_new_tokens=job.settings["max_new_tokens"]))
+    lines = Path(asked["theirs"]).read_text(encoding="utf-8").splitlines()
+    prompts = [Prompt(row["id"], row["prompt"]) for row in map(json.loads, lines)]
+    gate = Gate(job.warm, job.steps)
+    weights = sha256(Path(asked["model"]))
+    rows: list[Any] = []
+    for step in range(asked["total"]):
+        gate.boundary(step, lambda: _drawn(rows, weights))
+        began = time.perf_counter()
+        asked_now = prompts[step * job.batch : (step + 1) * job.batch]
+        rollouts = sampler.sample(policy, asked_now, job.answers, step)
+        rows.append((rollouts, time.perf_counter() - began))
+
+
+def _drawn(rows: list[Any], weights: str) -> dict[str, Any]:
+    """Token rows of the answers since the last call, as [prompt length, tokens …]."""
+    found: list[list[int]] = []
+    for rollouts, _ in rows:
+        tokens = rollouts.batch.tokens.split(rollouts.batch.lengths.tolist())
+        masks = rollouts.batch.mask.split(rollouts.batch.lengths.tolist())
+        found += [[int((~mask).sum()), *ids.tolist()] for ids, mask in zip(tokens, masks, strict=True)]
+    rows.clear()
+    return {"answers": found, "weights": weights, "missing": []}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""The pipe between speed.py and one side (standard library alone): rounds are asked for one by one, so sides take turns.
+
+side → {"ready": …}          once its warm-up is done
+runner → {"round": r}        begin
+side → {"wall": …, "cpu": …} the round is over
+runner → end of file         go
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import time
+from collections.abc import Callable
+from typing import Any
+
+PIPES = "SPEED_PIPES"
+
+
+class Gate:
+    """One side's end of the pipe, and its clock."""
+
+    def __init__(self, warm: int, steps: int) -> None:
+        reading, writing = (int(word) for word in os.environ[PIPES].split(","))
+        self._in, self._out = os.fdopen(reading, "r"), os.fdopen(writing, "w")
+        self.warm, self.steps = warm, steps
+        self.began = time.perf_counter()
+        self._from: tuple[float, float, int] = (0.0, 0.0, 0)
+
+    def boundary(self, done: int, facts: Callable[[], dict[str, Any]]) -> None:
+        """Called before each step; at the end of the warm-up and of each round it waits for the runner.
+
+        Args:
+            facts: what the side knows of the steps since it was last asked.
+        """
+        if done < self.warm or (done - self.warm) % self.steps:
+            return
+        if done == self.warm:
+            facts()
+            self.ready()
+        else:
+            self.report(facts())
+
+    def ready(self, **more: Any) -> None:
+        """The warm-up is over; waits for the first round."""
+        self._tell({"ready": time.perf_counter() - self.began} | more)
+
+    def report(self, facts: dict[str, Any]) -> None:
+        """A round is over; waits for the next."""
+        wall, cpu, faults = (now - then for now, then in zip(_now(), self._from, strict=True))
+        self._tell({"wall": wall, "cpu": cpu, "faults": faults, "peak_gib": peak_gib()} | facts)
+
+    def _tell(self, message: dict[str, Any]) -> None:
+        self._out.write(json.dumps(message) + "\n")
+        self._out.flush()
+        if not self._in.readline():
+            os._exit(0)  # nothing of a peer's own ending is wanted
+        self._from = _now()
+
+
+def _now() -> tuple[float, float, int]:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return time.perf_counter(), used.ru_utime + used.ru_stime, used.ru_minflt
+
+
+def peak_gib() -> float:
+    """The most memory that this process ever held (resident)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def resident_gib() -> float:
+    """What it holds now."""
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * resource.getpagesize() / 2**30

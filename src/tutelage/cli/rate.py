@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from tutelage.cli._rate_export import Copy, Export, check_project, copy, export, kinds
+from tutelage.cli._rate_quality import Project, Select, project, select
+from tutelage.cli._rate_batches import BatchesConfig, batches
 from tutelage.cli._rate_serve import Invite, Serve, invite, serve
 from tutelage.cli._rate_stats import COUNTS, show, told_of
 from tutelage.cli._ui import UI
@@ -66,6 +68,8 @@ class Import:
     """who judged, where the rows do not say"""
     on_bad: Literal["error", "skip"] = "error"
     """skip leaves bad rows out and counts them"""
+    gold: bool = False
+    """the labels are known answers: hidden questions that check raters, never exported as training rows"""
     positional: ClassVar[str] = "data"
 
 
@@ -140,10 +144,13 @@ def _questions(config: Simulate, ui: UI) -> list[Comparison]:
 def import_(resolved: Resolved[Import], ui: UI) -> int:
     """Take judgements that people made elsewhere; what is there already stays as it is."""
     from tutelage.store import transfer
+    from tutelage.store.decisions import add_gold
     from tutelage.store.store import Store
 
     config = resolved.config
     raw = config.kind == "raw" or (config.kind == "auto" and _is_raw(config.data))
+    if raw and config.gold:
+        raise UsageError("raw rows say themselves which questions are gold", fix="leave --gold out")
     if raw:
         with Store(config.db) as store:
             asked, given = transfer.load(store, _raw_rows(config.data), config.project)
@@ -152,8 +159,11 @@ def import_(resolved: Resolved[Import], ui: UI) -> int:
         for line in lines:
             ui.say(line)
         with Store(config.db) as store:
-            asked = store.ask(comparisons, config.project)
-            given = store.answer_many(judgements, rater_kind="imported")
+            if config.gold:
+                asked, given = add_gold(store, comparisons, judgements, config.project)
+            else:
+                asked = store.ask(comparisons, config.project)
+                given = store.answer_many(judgements, rater_kind="imported")
     ui.say(f"{asked} new questions, {given} new judgements in {config.db}, project {config.project}")
     ui.result({"new_questions": asked, "new_judgements": given})
     return 0
@@ -231,4 +241,7 @@ VERBS = {
     "export": (Export, export),
     "copy": (Copy, copy),
     "stats": (Stats, stats),
+    "batches": (BatchesConfig, batches),
+    "project": (Project, project),
+    "select": (Select, select),
 }

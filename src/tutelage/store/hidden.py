@@ -230,7 +230,7 @@ def _answers(connection: sa.Connection, rater: str, project: str) -> list[bool]:
         .where(questions.c.project == project, judgements.c.rater == rater, *standing_on(questions.c.id, "quiz"))
     )
     rows = connection.execute(given).mappings().all()
-    return [agree(told[row["question"]], row) for row in rows if row["question"] in told]
+    return [agree(told[row["question"]], dict(row)) for row in rows if row["question"] in told]
 
 
 def _hash(secret: bytes, *parts: str) -> bytes:

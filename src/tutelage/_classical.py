@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.data import formats
+from tutelage.data._labels import barren, require_lesson
 from tutelage.data.check import leaked
 from tutelage.errors import UsageError
+from tutelage.labelers._feedback import is_database
+from tutelage.labelers._feedback import load as feedback
 from tutelage.rewards import classical
 from tutelage.rewards._examples import examples, readable
 from tutelage.toolbox import Given, Say
@@ -31,7 +34,7 @@ def fit(config: Any, run: AbstractContextManager[Run], say: Say, given: Given | 
 
 def rehearse(config: Any, say: Say, given: Given | None) -> Path:
     """Read and check the rows, and stop."""
-    found = examples(_Work(config, say, given).rows(), classical.KINDS[config.kind][1] or "auto")
+    found = examples(_Work(config, say, given, rehearsing=True).rows(), classical.KINDS[config.kind][1] or "auto")
     say(f"dry run: {config.kind} would learn from {len(found)} judgements of {len(found.answers)} answers")
     return Path(config.out)
 
@@ -39,7 +42,8 @@ def rehearse(config: Any, say: Say, given: Given | None) -> Path:
 class _Work:
     """Rows in, a fitted reward and its numbers out."""
 
-    def __init__(self, config: Any, say: Say, given: Given | None) -> None:
+    def __init__(self, config: Any, say: Say, given: Given | None, *, rehearsing: bool = False) -> None:
+        self.rehearsing = rehearsing
         self.config, self.say, self.given = config, say, given
         self.fitted: classical.Fitted | None = None
         self.learned: Sequence[Any] = ()
@@ -48,9 +52,10 @@ class _Work:
         """What is learned from."""
         if self.config.ensemble > 1 or self.config.aspects:
             raise UsageError(f"--kind {self.config.kind} has one head", fix="leave --ensemble and --aspects out")
-        if self.given and self.given.rows is not None:
-            return self.given.rows
-        return self._load(self.config.data)
+        given = self.given.rows if self.given else None
+        rows = self._load(self.config.data) if given is None else given
+        require_lesson(rows, self.config.data)
+        return rows
 
     def fit(self) -> tuple[classical.Fitted, Mapping[str, float]]:
         self.learned = self.rows()
@@ -61,6 +66,8 @@ class _Work:
         if not self.config.eval_data:
             return {}
         rows = self._load(self.config.eval_data)
+        if reason := barren(rows):
+            self.say(f"{self.config.eval_data}: {reason}, and nothing is measured on them")
         if seen := leaked(self.learned, rows):
             self.say(f"{len(seen)} of {len(rows)} prompts of --eval-data are learned on too: eval/… will flatter")
         return classical.held_out(fitted, rows)
@@ -77,8 +84,12 @@ class _Work:
         )
 
     def _load(self, paths: str) -> Sequence[Any]:
-        kind = readable(formats.detect_kind(paths))
-        loaded = formats.load(paths, kind, on_bad=self.config.on_bad, ties=True)
+        if is_database(paths):
+            folder = None if self.rehearsing else Path(self.config.out)
+            loaded: Any = feedback(paths, "preference", on_bad=self.config.on_bad, ties=True, folder=folder)
+        else:
+            kind = readable(formats.detect_kind(paths))
+            loaded = formats.load(paths, kind, on_bad=self.config.on_bad, ties=True)
         for note in loaded.report.lines():
             self.say(note)
         return loaded

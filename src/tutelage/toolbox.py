@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from tutelage.algorithms._base import EncodedPair, EncodedRanking, EncodedRated, EncodedUnpaired
 from tutelage.data import formats
-from tutelage.data._labels import hollow, swapped
+from tutelage.data._labels import barren, hollow, require_lesson, swapped
 from tutelage.data.check import check, leaked
 from tutelage.data.loader import Order
 from tutelage.data.template import DEFAULT_TEMPLATE, Encoded, Renderer, chunks
@@ -289,6 +289,9 @@ class Toolbox:
         """Warn of data that would be learned from without an error, to no good."""
         if seen := leaked(learned, held_out):
             self.warn(f"{len(seen)} of {len(held_out)} prompts of --eval-data are learned on too: eval/… will flatter")
+        require_lesson(learned, self.config.data)
+        if reason := barren(held_out):
+            self.warn(f"{self.config.eval_data}: {reason}, and nothing is measured on them")
         if self.careful:
             for oddity in check(learned).warnings:
                 self.warn(f"{self.config.data}: {oddity}")

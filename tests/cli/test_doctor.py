@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
-from tutelage.cli._checks import check_machine, check_place, check_versions, memory_gib
+from conftest import REPO
+from tutelage.cli import _checks
+from tutelage.cli._checks import _LEAST, _SHOWN, check_machine, check_place, check_versions, memory_gib
 from tutelage.cli.main import main
 
 
@@ -21,6 +25,24 @@ def test_a_fit_machine_passes(capsys: pytest.CaptureFixture[str], tmp_path: Path
     found = findings(capsys)
     assert code == 0, found
     assert {"Python", "torch", "memory", "free disk", "SQLite", "accelerator"} <= set(found)
+
+
+def test_the_versions_asked_for_are_those_of_the_package():
+    declared = tomllib.loads((REPO / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    wanted = {one.name: str(one.specifier) for one in map(Requirement, declared)}
+    assert {name: ">=" + ".".join(map(str, least)) for name, least in _LEAST.items()} == wanted
+    assert set(_SHOWN) <= set(_LEAST)
+
+
+@pytest.mark.parametrize(("found", "problem"), [(None, "not installed"), ("1.5.9", "needs 1.6"), ("1.6.1", None)])
+def test_a_library_that_is_missing_or_old_is_a_problem(
+    found: str | None, problem: str | None, monkeypatch: pytest.MonkeyPatch
+):
+    real = _checks._version
+    monkeypatch.setattr(_checks, "_version", lambda name: found if name == "scikit-learn" else real(name))
+    said = {one.what: one for one in check_versions()}["scikit-learn"]
+    assert (said.state == "problem") == (problem is not None) and (problem is None or problem in said.found)
+    assert problem is None or said.fix == "pip install 'scikit-learn>=1.6'"
 
 
 def test_checks_need_no_torch_and_find_the_machine():

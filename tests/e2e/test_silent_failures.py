@@ -286,6 +286,57 @@ def test_labels_that_teach_nothing(kind: str, place: Any) -> None:
     assert ("labelled good" if kind == "unpaired" else "nothing is learned") in said.err
 
 
+TIED = [row | {"tie": True} for row in PAIRS]
+LIGHT = [row | {"weight": 0} for row in PAIRS]
+RANKED = [{"prompt": f"p{n}", "completions": ["a", "b"], "ranks": [1, 1]} for n in range(6)]
+SINGLE = [{"prompt": f"p{n}", "completion": "c", "label": n % 2 == 0, "weight": 0} for n in range(6)]
+UNHEARD = [
+    {
+        "prompt": f"p{n}",
+        "completion": "c",
+        "ratings": [{"rater": "r", "score": n % 5}],
+        "meta": {"rater_weights": {"r": 0}},
+    }
+    for n in range(6)
+]
+SAME = [{"prompt": f"p{n}", "completion": "c", "ratings": [{"rater": "r", "score": 3}]} for n in range(6)]
+
+
+@pytest.mark.parametrize(
+    ("command", "rows", "reason"),
+    [
+        (("reward", "--ties", "davidson"), TIED, "all 40 rows are ties"),
+        (("reward",), LIGHT, "all 40 rows have weight 0"),
+        (("reward", "--ties", "davidson"), TIED[:10] + LIGHT[:5], "of 15 rows 5 have weight 0 and 10 are ties"),
+        (("reward", "--kind", "plackett-luce"), RANKED, "all 6 rows are ties"),
+        (("reward", "--kind", "pointwise"), SAME, "all 6 rows have the score 3"),
+        (("reward", "--kind", "pointwise"), UNHEARD, "all 6 rows have weight 0"),
+        (("reward", "--kind", "ridge"), TIED, "all 40 rows are ties"),
+        (("reward", "--kind", "svm"), LIGHT, "all 40 rows have weight 0"),
+        (("reward", "--kind", "ridge"), SAME, "all 6 rows have the score 3"),
+        (("dpo",), LIGHT, "all 40 rows have weight 0"),
+        (("dpo",), TIED, "the pair is a tie"),
+        (("kto",), SINGLE, "all 6 rows have weight 0"),
+    ],
+)
+def test_labels_of_which_none_weighs_and_distinguishes_are_refused(
+    command: tuple[str, ...], rows: list[dict[str, Any]], reason: str, place: Any, tiny_model: Path
+) -> None:
+    said = place.train(command[0], tiny_model, rows, *command[1:], "--max-length", 100, "--dry-run").expect(65)
+    assert reason in said.err, said.err
+
+
+def test_one_row_that_says_something_is_enough(place: Any, tiny_model: Path) -> None:
+    place.train("dpo", tiny_model, [*LIGHT, PAIRS[0]], "--max-length", 100, "--dry-run").expect(0)
+
+
+def test_held_out_labels_that_say_nothing_are_told(place: Any, tiny_model: Path) -> None:
+    held = [row | {"prompt": f"other {row['prompt']}"} for row in LIGHT]
+    more = ("--eval-data", place.rows(held, "held.jsonl"), "--max-length", 100, "--dry-run")
+    said = place.train("reward", tiny_model, PAIRS, *more).expect(0)
+    assert "nothing is measured on them" in said.err
+
+
 def test_a_reward_model_that_reads_another_template_than_the_policy_writes(
     place: Any, tiny_model: Path, tiny_chat_model: Path
 ) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
+from tutelage.errors import DataError
 from tutelage.types import Preference, Ranking, Rated, Unpaired
 
 _SCORES = (("score_chosen", "score_rejected"), ("chosen_score", "rejected_score"), ("chosen_rating", "rejected_rating"))
@@ -38,22 +39,58 @@ def swapped(rows: Sequence[Any]) -> list[str]:
 
 
 def hollow(rows: Sequence[Any]) -> list[str]:
-    """Warnings where the labels differ so little that nothing can be learned from them."""
-    said = list[str]()
+    """Warnings where the labels differ so little that nothing, or only one side of it, can be learned from them."""
+    said = [empty] if (empty := barren(rows)) else []
     labels = [row.label for row in rows if isinstance(row, Unpaired)]
     if len(labels) > 1 and len(set(labels)) == 1:
         called = "good" if labels[0] else "bad"
         said.append(f"all {len(labels)} answers are labelled {called}: nothing shows what the opposite would be")
-    weights = [row.weight for row in rows if isinstance(row, Preference | Ranking)]
-    if weights and not any(weights):
-        said.append(f"all {len(weights)} rows have weight 0: nothing is learned from them")
-    ties = [len(set(row.ranks)) == 1 for row in rows if isinstance(row, Ranking)]
-    if ties and all(ties):
-        said.append(f"all {len(ties)} rankings are ties: nothing is learned from them")
-    scores = [rating.score for row in rows if isinstance(row, Rated) for rating in row.ratings]
-    if len(scores) > 1 and len(set(scores)) == 1:
-        said.append(f"all {len(scores)} scores are {scores[0]:g}: nothing is learned from them")
     return said
+
+
+def barren(rows: Sequence[Any]) -> str | None:
+    """Why no method can learn anything from these judgements: none of them weighs and distinguishes; None = one does.
+
+    Rows that are no judgements (prompts, demonstrations, texts) are never barren.
+    """
+    judged = [row for row in rows if isinstance(row, Preference | Ranking | Rated | Unpaired)]
+    if not judged:
+        return None
+    weighing = [row for row in judged if _weighs(row)]
+    rated = [row for row in weighing if isinstance(row, Rated)]
+    levels = {(rating.score, rating.scale) for row in rated for rating in row.ratings}
+    alike = rated if len(rated) > 1 and len(levels) == 1 else []
+    ties = [row for row in weighing if _ties(row)]
+    if len(ties) + len(alike) < len(weighing):
+        return None
+    told = {"have weight 0": len(judged) - len(weighing), "are ties": len(ties)}
+    told |= {f"have the score {score:g}": len(alike) for score, _ in levels}
+    parts = [(count, what) for what, count in told.items() if count]
+    if len(parts) == 1:
+        return f"all {len(judged)} rows {parts[0][1]}: nothing is learned from them"
+    listed = " and ".join(f"{count} {what}" for count, what in parts)
+    return f"of {len(judged)} rows {listed}: nothing is learned from them"
+
+
+def require_lesson(rows: Sequence[Any], where: str) -> None:
+    """
+    Raises:
+        DataError: nothing at all can be learned from `rows`.
+    """
+    if reason := barren(rows):
+        raise DataError(reason, where=where, fix="`tutelage data check` and `rate stats` say what people answered")
+
+
+def _weighs(row: Preference | Ranking | Rated | Unpaired) -> bool:
+    """Whether it, or anybody who rated, is believed at all."""
+    if not isinstance(row, Rated):
+        return row.weight > 0
+    told = row.meta.get("rater_weights") or {}
+    return any(float(told.get(rating.rater, 1.0)) > 0 for rating in row.ratings)
+
+
+def _ties(row: Preference | Ranking | Rated | Unpaired) -> bool:
+    return row.tie if isinstance(row, Preference) else isinstance(row, Ranking) and len(set(row.ranks)) == 1
 
 
 def _tally(found: Iterator[bool]) -> tuple[int, int]:

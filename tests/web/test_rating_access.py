@@ -174,7 +174,8 @@ def test_tab_goes_through_the_page_from_top_to_bottom_and_shows_where_it_is(room
         page.keyboard.press("Tab")
         told = page.evaluate("""() => {
             const at = document.activeElement, style = getComputedStyle(at);
-            return at === document.body ? null : [at.tagName, at.getBoundingClientRect().top, style.outlineStyle, at.className];
+            const top = at.getBoundingClientRect().top;
+            return at === document.body ? null : [at.tagName, top, style.outlineStyle, at.className];
         }""")
         if told is None:
             break

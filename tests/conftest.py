@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -92,6 +92,30 @@ def tiny_chat_model(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) 
     tokenizer.save_pretrained(folder)
     AutoModelForCausalLM.from_pretrained(tiny_model).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def postgres_server_url() -> Iterator[str]:
+    """A PostgreSQL server of this process's own, started when the first test asks for it."""
+    import postgres_server
+
+    with postgres_server.server() as url:
+        yield url
+
+
+@pytest.fixture
+def postgres_url(postgres_server_url: str) -> Iterator[str]:
+    """A new empty database on it."""
+    import postgres_server
+
+    with postgres_server.database(postgres_server_url) as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database: the test runs on SQLite and again on PostgreSQL."""
+    return str(tmp_path / "ratings.db") if request.param == "sqlite" else request.getfixturevalue("postgres_url")
 
 
 def _train_tokenizer():

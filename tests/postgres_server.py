@@ -1,14 +1,18 @@
-"""A PostgreSQL of the tests' own: found on this machine, started on a free port in a new folder, stopped at the end."""
+"""A PostgreSQL of the tests' own: found on this machine, started on a free port in a new folder, stopped at the end.
+
+One server for each process of the tests (fixture `postgres_url` of conftest.py), a new database for each test.
+"""
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import pwd
+import re
 import shutil
 import socket
 import subprocess
 import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +31,7 @@ def server() -> Iterator[str]:
             shutil.chown(folder, user)
         data, port = folder / "data", _free_port()
         _run([str(programs / "initdb"), "-D", str(data), "-A", "trust", "-U", "tutelage", "-E", "UTF8"], user)
-        options = f"-p {port} -k {folder} -h 127.0.0.1 -c fsync=off -c max_connections=120"
+        options = f"-p {port} -k {folder} -h 127.0.0.1 -c fsync=off -c full_page_writes=off -c max_connections=120"
         control = [str(programs / "pg_ctl"), "-D", str(data), "-w"]
         _run([*control, "-l", str(folder / "log"), "-o", options, "start"], user)
         try:
@@ -36,11 +40,27 @@ def server() -> Iterator[str]:
             _run([*control, "-m", "immediate", "stop"], user)
 
 
+@contextmanager
+def database(server_url: str) -> Iterator[str]:
+    """The URL of a new empty database on a server."""
+    import psycopg
+
+    name = f"t{uuid.uuid4().hex}"
+    plain = server_url.replace("+psycopg", "")
+    with psycopg.connect(plain, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE template0')
+    yield server_url.rpartition("/")[0] + f"/{name}"
+    with psycopg.connect(plain, autocommit=True) as connection:
+        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
 def _programs() -> Path:
-    if importlib.util.find_spec("psycopg") is None:
-        pytest.skip("NOT TESTED ON POSTGRESQL: psycopg is not installed (pip install 'tutelage[postgres]')")
+    """The newest server's programs: on the path, where pg_config says, where Debian and Homebrew put them."""
     found = [Path(path).resolve().parent for path in [shutil.which("initdb") or ""] if path]
-    found += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    if config := shutil.which("pg_config"):
+        found.append(Path(subprocess.run([config, "--bindir"], capture_output=True, text=True).stdout.strip()))
+    places = [*Path("/usr/lib/postgresql").glob("*/bin"), *Path("/opt/homebrew/opt").glob("postgresql*/bin")]
+    found += sorted(places, key=lambda place: [int(part) for part in re.findall(r"\d+", str(place))], reverse=True)
     for folder in found:
         if (folder / "initdb").exists() and (folder / "pg_ctl").exists():
             return folder

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-import postgres_server
 from rating_room import questions
 from tutelage.store.store import Store
 from tutelage.store.work import Task, Work
@@ -19,10 +18,9 @@ DAY = 86400.0
 Jump = Callable[[float], None]
 
 
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[str]:
-    with postgres_server.server() as url:
-        yield url
+@pytest.fixture
+def postgres(postgres_url: str) -> str:
+    return postgres_url
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

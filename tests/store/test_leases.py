@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-import postgres_server
 from rating_room import questions
 from tutelage.store.handout import origins
 from tutelage.store.people import People
@@ -20,10 +19,9 @@ from tutelage.store.work import Work
 from tutelage.types import Judgement
 
 
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[str]:
-    with postgres_server.server() as url:
-        yield url
+@pytest.fixture
+def postgres(postgres_url: str) -> str:
+    return postgres_url
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

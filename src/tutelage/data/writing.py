@@ -71,6 +71,7 @@ class Writer:
                 with self._explained():
                     self._finish()
         finally:
+            self._out.drop()
             with contextlib.suppress(OSError):
                 self._open.close()
             with contextlib.suppress(OSError):
@@ -109,7 +110,10 @@ class _Lines:
         self._file.write((_json(row, where) + "\n").encode())
 
     def close(self) -> None:
-        pass
+        """Nothing is held back."""
+
+    def drop(self) -> None:
+        """Nothing is held."""
 
 
 class _Parquet:
@@ -145,6 +149,12 @@ class _Parquet:
             self._schema = self._arrow.schema([])
         self._write()
         self._writer.close()
+
+    def drop(self) -> None:
+        """Let go of the file, whole or not."""
+        if self._writer is not None and self._writer.is_open:
+            with contextlib.suppress(OSError, self._arrow.ArrowException):
+                self._writer.close()
 
     def _begin(self, row: Mapping[str, Any]) -> Any:
         arrow = self._arrow

@@ -44,7 +44,7 @@ def pair_votes(comparisons: Iterable[Comparison], judgements: Iterable[Judgement
     scored: dict[tuple[str, str], list[tuple[Comparison, Judgement]]] = {}
     for judgement in judgements:
         comparison = asked.get(judgement.comparison)
-        if comparison is None:
+        if comparison is None or comparison.kind == "edit":  # an edited answer prefers nothing
             continue
         if comparison.kind == "scores":
             scored.setdefault((comparison.prompt.id, judgement.rater), []).append((comparison, judgement))

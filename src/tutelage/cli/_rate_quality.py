@@ -119,7 +119,7 @@ def _check_method(name: str) -> None:
 
 
 def select(resolved: Resolved[Select], ui: UI) -> int:
-    """Choose a batch from the open pairs; what the heads of a reward model say is worked out here, not on the server."""
+    """Choose a batch from the open pairs; the scores of a reward model are worked out here, not on the server."""
     from tutelage.labelers._choosing import choose
     from tutelage.store.choosing import Choosing
     from tutelage.store.projects import Projects

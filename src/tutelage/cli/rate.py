@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from tutelage.cli._rate_batches import BatchesConfig, batches
 from tutelage.cli._rate_export import Copy, Export, check_project, copy, export, kinds
 from tutelage.cli._rate_quality import Project, Select, project, select
-from tutelage.cli._rate_batches import BatchesConfig, batches
 from tutelage.cli._rate_serve import Invite, Serve, invite, serve
 from tutelage.cli._rate_stats import COUNTS, show, told_of
 from tutelage.cli._ui import UI

@@ -11,8 +11,10 @@ import numpy as np
 
 from tutelage.labelers._quality import GOLD, adjudication, agreement, rater_quality
 from tutelage.statistics.intervals import Interval, Weights, bootstrap, wilson
+from tutelage.statistics.quality import RaterQuality
 from tutelage.statistics.ranking import Battle, bradley_terry
 from tutelage.statistics.raters import PairModel, believe_everyone, believe_raters
+from tutelage.store.checks import Checks, checks
 from tutelage.store.store import Store
 from tutelage.store.votes import Vote, overall, pair_votes, pooled
 from tutelage.types import Comparison, Judgement
@@ -89,18 +91,26 @@ def report(
         **store.stats(project),
         "agreement": agreement(found),
         "ceiling": _named(_ceiling(found)),
-        "raters": rater_lines(consensus(store, project, pool=False) if without else found),
+        "raters": rater_lines(
+            consensus(store, project, pool=False) if without else found, checks(store.database, project)
+        ),
         "models": leaderboard(found),
         "adjudicate": adjudication(found, skips),
         "votes_per_pair": round(found.model.overlap, 3),
     }
 
 
-def rater_lines(found: Consensus) -> list[dict[str, Any]]:
-    """One line per rater: how much, how right, which side, how severe, how constant, how quick."""
+def rater_lines(found: Consensus, hidden: Mapping[str, Checks] | None = None) -> list[dict[str, Any]]:
+    """One line per rater: how much, how right, which side, how severe, how constant, how quick.
+
+    Args:
+        hidden: what raters answered to gold and repeats.
+    """
     severity, constant = _severity(found), _constancy(found.votes)
+    for name, told in (hidden or {}).items():
+        constant[name].extend(told.again)
     others = _against_others(found)
-    work = rater_quality(found, others, constant)
+    work = rater_quality(found, others, constant, {name: told.gold for name, told in (hidden or {}).items()})
     left: dict[str, list[bool]] = defaultdict(list)
     for vote in found.votes:
         if vote.kind == "pair" and vote.choice and vote.left is not None:
@@ -128,9 +138,22 @@ def rater_lines(found: Consensus) -> list[dict[str, Any]]:
                 "gold": (gold := work[name].gold) and round(gold.value, 4),
                 "median_seconds": round(float(np.median(seconds[name])), 1),
                 "faults": list(work[name].faults),
+                "detail": _detail(work[name]),
             }
         )
     return lines
+
+
+def _detail(work: RaterQuality) -> dict[str, Any]:
+    """What a rater's own page shows beside the line: intervals, reading speed, use of the scale."""
+    return {
+        "agrees": _named(work.agrees),
+        "consistent": _named(work.consistent),
+        "gold": _named(work.gold),
+        "letters_per_second": _rounded(work.letters_per_second),
+        "score_mean": _rounded(work.score_mean),
+        "score_deviation": _rounded(work.score_deviation),
+    }
 
 
 def leaderboard(found: Consensus) -> dict[str, Any] | None:
@@ -208,7 +231,7 @@ def _severity(found: Consensus) -> dict[str, float]:
     return {rater: sum(values) / len(values) for rater, values in gaps.items()}
 
 
-def _constancy(votes: Sequence[Vote]) -> dict[str, list[bool]]:
+def _constancy(votes: Sequence[Vote]) -> defaultdict[str, list[bool]]:
     """rater → whether it chose the same again, for answers it met in more than one question."""
     chosen: dict[tuple[str, str, str], list[int]] = defaultdict(list)
     for vote in votes:

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from tutelage.statistics.agreement import Agreement, Coefficient, Level, Row, measure, rank_agreement
 from tutelage.statistics.quality import RaterEvidence, RaterQuality, quality, to_adjudicate
+from tutelage.store.standing import GOLD as GOLD
 from tutelage.store.votes import Vote
 
 if TYPE_CHECKING:
     from tutelage.labelers._consensus import Consensus
 
-GOLD = "gold"
-"""Judgements of this rater are the known answers to hidden gold questions: no votes, but what votes are checked by."""
 _DRAWS = 200
 _QUEUE = 100
 
@@ -59,9 +58,16 @@ def _named(name: str, found: Agreement) -> dict[str, Any]:
 
 
 def rater_quality(
-    found: Consensus, with_others: Mapping[str, Sequence[bool]], again: Mapping[str, Sequence[bool]]
+    found: Consensus,
+    with_others: Mapping[str, Sequence[bool]],
+    again: Mapping[str, Sequence[bool]],
+    gold: Mapping[str, Sequence[bool]],
 ) -> dict[str, RaterQuality]:
-    """rater → what is known of its work and which faults are proven."""
+    """rater → what is known of its work and which faults are proven.
+
+    Args:
+        again, gold: answers to repeats and to hidden gold.
+    """
     asked = {comparison.id: comparison for comparison in found.comparisons}
     seen: dict[str, dict[str, list[Any]]] = defaultdict(lambda: defaultdict(list))
     for judgement in found.judgements:
@@ -76,6 +82,8 @@ def rater_quality(
             seen[vote.rater]["left"].append((vote.choice > 0) == vote.left)
         if found.gold.get(vote.item):
             seen[vote.rater]["gold"].append(vote.choice == found.gold[vote.item])
+    for name in seen.keys() & gold.keys():
+        seen[name]["gold"] += gold[name]
     return {
         name: quality(RaterEvidence(**mine, with_others=with_others.get(name, ()), again=again.get(name, ())))
         for name, mine in seen.items()
@@ -94,6 +102,7 @@ def adjudication(found: Consensus, skips: Iterable[Mapping[str, Any]] = ()) -> l
         items[vote.item].append(vote)
     flags = Counter(judgement.comparison for judgement in found.judgements if judgement.flags)
     left_out = Counter(str(row["question"]) for row in skips)
+    decided = {item.rpartition(":")[0] or item for item in found.gold} | set(found.gold)
     doubts = to_adjudicate(
         {item: found.model.first[item] for item in items if item not in found.gold},
         {item: len(votes) for item, votes in items.items()},
@@ -110,5 +119,5 @@ def adjudication(found: Consensus, skips: Iterable[Mapping[str, Any]] = ()) -> l
             "prompt": items[doubt.item][0].first.prompt.id if doubt.item in items else asked[doubt.item].prompt.id,
         }
         for doubt in doubts
-        if doubt.item in items or doubt.item in asked
+        if (doubt.item in items or doubt.item in asked) and doubt.item not in decided
     ][:_QUEUE]

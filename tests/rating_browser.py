@@ -16,6 +16,8 @@ import pytest
 import uvicorn
 
 from rating_room import OPEN, SECRET
+from tutelage.labelers import _desk
+from tutelage.labelers._consensus import report
 from tutelage.store.people import People
 from tutelage.store.projects import Aspect, Projects, ProjectSettings
 from tutelage.store.store import Store
@@ -64,7 +66,8 @@ class Room:
         socket = create_server(("127.0.0.1", self.port))
         self.port = socket.getsockname()[1]
         hosts = (f"127.0.0.1:{self.port}",)
-        settings = Settings(hosts, SECRET, limits=OPEN, waiting=lambda store, project: self.waiting)
+        lent = {"report": report, "questions": _desk.questions_of, "rows": _desk.rows_of}
+        settings = Settings(hosts, SECRET, limits=OPEN, waiting=lambda store, project: self.waiting, **lent)
         config = uvicorn.Config(create_app(self.store, settings), log_level="error", access_log=False, lifespan="off")
         self.server = uvicorn.Server(config)
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [socket]})
@@ -103,15 +106,25 @@ class Room:
             made.append(Comparison(f"{posed.id}-q", kind, posed, said, names, scale))
         self.store.ask(made, project=project, overlap=9)
 
-    def enter(self, chrome: Any, **context: Any) -> Any:
+    def enter(self, chrome: Any, name: str = "Ann", **context: Any) -> Any:
         """The page of a new rater who came in by an invitation, as a person does: link, button, first task."""
-        token = People(self.store.database, SECRET).invite(self.project, actor="test", name="Ann")
+        token = People(self.store.database, SECRET).invite(self.project, actor="test", name=name)
         page = chrome.new_context(**({"locale": "en-GB"} | context)).new_page()
         page.set_default_timeout(8000)
         page.goto(f"http://127.0.0.1:{self.port}/join/{token}")
         page.locator(".card form button").click()
         page.wait_for_url("**/rate")
         ready(page)
+        return page
+
+    def enter_admin(self, chrome: Any, **context: Any) -> Any:
+        """The page of a new admin."""
+        token = People(self.store.database, SECRET).invite(self.project, actor="test", role="admin", name="Dana")
+        page = chrome.new_context(**({"locale": "en-GB"} | context)).new_page()
+        page.set_default_timeout(8000)
+        page.goto(f"http://127.0.0.1:{self.port}/join/{token}")
+        page.locator(".card form button").click()
+        page.wait_for_url("**/admin**")
         return page
 
     def rows(self) -> list[dict[str, Any]]:

@@ -11,6 +11,8 @@ from tutelage.data import formats
 from tutelage.data._labels import barren, require_lesson
 from tutelage.data.check import leaked
 from tutelage.errors import UsageError
+from tutelage.labelers._feedback import is_database
+from tutelage.labelers._feedback import load as feedback
 from tutelage.rewards import classical
 from tutelage.rewards._examples import examples, readable
 from tutelage.toolbox import Given, Say
@@ -32,7 +34,7 @@ def fit(config: Any, run: AbstractContextManager[Run], say: Say, given: Given | 
 
 def rehearse(config: Any, say: Say, given: Given | None) -> Path:
     """Read and check the rows, and stop."""
-    found = examples(_Work(config, say, given).rows(), classical.KINDS[config.kind][1] or "auto")
+    found = examples(_Work(config, say, given, rehearsing=True).rows(), classical.KINDS[config.kind][1] or "auto")
     say(f"dry run: {config.kind} would learn from {len(found)} judgements of {len(found.answers)} answers")
     return Path(config.out)
 
@@ -40,7 +42,8 @@ def rehearse(config: Any, say: Say, given: Given | None) -> Path:
 class _Work:
     """Rows in, a fitted reward and its numbers out."""
 
-    def __init__(self, config: Any, say: Say, given: Given | None) -> None:
+    def __init__(self, config: Any, say: Say, given: Given | None, *, rehearsing: bool = False) -> None:
+        self.rehearsing = rehearsing
         self.config, self.say, self.given = config, say, given
         self.fitted: classical.Fitted | None = None
         self.learned: Sequence[Any] = ()
@@ -81,8 +84,12 @@ class _Work:
         )
 
     def _load(self, paths: str) -> Sequence[Any]:
-        kind = readable(formats.detect_kind(paths))
-        loaded = formats.load(paths, kind, on_bad=self.config.on_bad, ties=True)
+        if is_database(paths):
+            folder = None if self.rehearsing else Path(self.config.out)
+            loaded: Any = feedback(paths, "preference", on_bad=self.config.on_bad, ties=True, folder=folder)
+        else:
+            kind = readable(formats.detect_kind(paths))
+            loaded = formats.load(paths, kind, on_bad=self.config.on_bad, ties=True)
         for note in loaded.report.lines():
             self.say(note)
         return loaded

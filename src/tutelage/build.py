@@ -14,6 +14,8 @@ from tutelage.algorithms import Algorithm, TrainConfig
 from tutelage.algorithms._reward_base import RewardModelConfig
 from tutelage.config import Resolved
 from tutelage.errors import UsageError
+from tutelage.labelers._feedback import freeze, is_database
+from tutelage.labelers._live import Trainer
 from tutelage.rewards import classical
 from tutelage.rewards._named import folders
 from tutelage.toolbox import Given, InOrder, Say, Toolbox
@@ -44,11 +46,12 @@ def train(
     if at_once:
         if dry_run:
             return _classical.rehearse(config, say, given)
-        return _classical.fit(config, _run(name, resolved, 1, ui), say, given)
+        return _classical.fit(config, _run(name, resolved, lambda: _frozen(config, given), ui), say, given)
     if dry_run:
         return rehearse(kind, config, say, given, warn)
     toolbox = Toolbox(config, Path(config.out), say, given, warn=warn)
     with _run(name, resolved, lambda: steps_of(kind, toolbox), ui) as run:
+        toolbox.trainer = Trainer(Path(config.out), run.leave)
         if run.done:
             run.say(f"already complete: {config.out}")
             return Path(config.out)
@@ -88,6 +91,15 @@ def _run(name: str, resolved: Resolved[Any], steps: int | Callable[[], int], ui:
     )
 
 
+def _frozen(config: TrainConfig, given: Given | None) -> int:
+    """The one step of a fit at once; what it reads of a rating database is settled before the run is named."""
+    if not (given and given.rows is not None):
+        for paths in (config.data, config.eval_data):
+            if paths and is_database(paths):
+                freeze(paths, Path(config.out))
+    return 1
+
+
 def _report(algorithm: Algorithm[Any, Any], run: Any) -> None:
     """Write `reward_report.json` beside the model of a reward model, and say it in short."""
     from tutelage.eval.reward_report import FILE, reward_report
@@ -117,6 +129,7 @@ def rehearse(
     warn = warn or say
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
         toolbox = Toolbox(config, Path(folder), say, given, warn=warn, careful=True)
+        toolbox.trainer = Trainer(Path(folder), rehearsal=True)
         steps = steps_of(kind, toolbox)
         algorithm = kind(config, toolbox)
         trained = sum(

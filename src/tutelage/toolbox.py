@@ -15,6 +15,8 @@ from tutelage.data.check import check, leaked
 from tutelage.data.loader import Order
 from tutelage.data.template import DEFAULT_TEMPLATE, Encoded, Renderer, chunks
 from tutelage.errors import DataError, UsageError
+from tutelage.labelers._feedback import is_database
+from tutelage.labelers._feedback import load as feedback
 from tutelage.models.load import load_policy, load_scorer, load_tokenizer, max_positions
 from tutelage.models.lora import LoRA
 from tutelage.models.new import Shape, save_new
@@ -25,6 +27,9 @@ from tutelage.rewards import RewardSource
 from tutelage.rewards._named import model_of
 from tutelage.sampling import Sampler, Sampling
 from tutelage.types import Demonstration, Preference, Prompt, Ranking, Rated, TextRow, Unpaired
+
+if TYPE_CHECKING:
+    from tutelage.labelers._live import Trainer
 
 if TYPE_CHECKING:  # the checker sees no descriptor in `cached_property` when it compares a class with a protocol
     from builtins import property as cached_property
@@ -82,6 +87,8 @@ class Toolbox:
         self.warn = warn or say
         self.careful = careful
         self.given = given or Given()
+        self.trainer: Trainer | None = None
+        """the run whose answers people may be asked about; None = nobody is asked"""
 
     @cached_property
     def start(self) -> str:
@@ -178,7 +185,9 @@ class Toolbox:
         from tutelage.labelers._scores import asking
         from tutelage.rewards._named import Tools, named
 
-        return named(name, Tools(self._learned, asking(self.say), self.folder / "judged", self.warn), watched=watched)
+        asked = asking(self.say, self.warn, None if watched else self.trainer)
+        home = {"db": getattr(self.config, "db", ""), "project": getattr(self.config, "project", "")}
+        return named(name, Tools(self._learned, asked, self.folder / "judged", self.warn, **home), watched=watched)
 
     def _learned(self, name: str, lower: float) -> RewardSource:
         from tutelage.rewards.learned import Learned
@@ -320,7 +329,10 @@ class Toolbox:
         if not paths:
             return []
         choices: Any = kind
-        loaded: Any = formats.load(paths.split(","), choices, on_bad=self.config.on_bad, ties=ties)
+        if is_database(paths):
+            loaded: Any = feedback(paths, kind, on_bad=self.config.on_bad, ties=ties, folder=self.folder)
+        else:
+            loaded = formats.load(paths.split(","), choices, on_bad=self.config.on_bad, ties=ties)
         for note in loaded.report.lines():
             self.say(note)
         return loaded

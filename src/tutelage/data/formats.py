@@ -136,8 +136,29 @@ def load(
     problems, report, made = Problems(), Report(), list[Any]()
     files = _split(paths)
     report.files = tuple(str(file) for file in files)
+    ties = ties and kind == "preference"
     for file in files:
-        _load_file(file, kind, dict(columns or {}), problems, report, made, ties=ties and kind == "preference")
+        rows = rows_of(file, problems)
+        _take(rows, str(file), kind, dict(columns or {}), problems, report, made, ties=ties)
+    return _finished(kind, on_bad, problems, report, made)
+
+
+def typed(
+    sources: Iterable[Iterable[Row]], name: str, kind: Kind, on_bad: OnBad = "error", *, ties: bool = False
+) -> Rows[Any]:
+    """`load` for rows that come from elsewhere than a file.
+
+    Args:
+        sources: rows with the same columns, or several of them with different ones.
+        name: of where they come from, for people.
+    """
+    problems, report, made = Problems(), Report((name,)), list[Any]()
+    for rows in sources:
+        _take(rows, name, kind, {}, problems, report, made, ties=ties and kind == "preference")
+    return _finished(kind, on_bad, problems, report, made)
+
+
+def _finished(kind: Kind, on_bad: OnBad, problems: Problems, report: Report, made: list[Any]) -> Rows[Any]:
     if on_bad == "error":
         problems.raise_if_any()
     else:
@@ -219,8 +240,9 @@ def _split(paths: Paths) -> list[Path]:
     return [Path(name.strip() if isinstance(name, str) else name) for name in names]
 
 
-def _load_file(
-    file: Path,
+def _take(
+    rows: Iterable[Row],
+    name: str,
     kind: Kind,
     columns: dict[str, str],
     problems: Problems,
@@ -230,19 +252,19 @@ def _load_file(
     ties: bool,
 ) -> None:
     build, first, notes = COMPARISONS if ties else BUILDERS[kind], True, Counter[str]()
-    for row in rows_of(file, problems):
+    for row in rows:
         cells = open_row(row, columns)
         if first:
             _require_columns(row, "ranking" if ties and "completions" in cells else kind, columns)
         first = False
         try:
-            rows = build(cells, notes)
+            built = build(cells, notes)
         except DataError as error:
             problems.add(error.where or row.where, error.what, error.fix or "mend or remove the row")
             continue
-        made.extend(rows)
+        made.extend(built)
         report.extra.update(cells.meta_columns())
-    report.notes += [f"{file}: {note} ({count} rows)" for note, count in notes.items()]
+    report.notes += [f"{name}: {note} ({count} rows)" for note, count in notes.items()]
 
 
 def _require_columns(row: Row, kind: Kind, columns: dict[str, str]) -> None:

@@ -21,7 +21,10 @@ _OURS = (
     "checkpoints",
     "crash-",
     "given.jsonl",
+    "ratings.json",
 )
+RATINGS = "ratings.json"
+"""what the rating databases that a run reads held when it began (`labelers._feedback`)"""
 TIME_LIMIT = "time limit"
 
 
@@ -73,11 +76,19 @@ def claim(
     if before and before["command"] == command and not _holds_work(folder):
         before = None
     now = lineage.identity(command, config, steps, parents, before)
+    if ratings := read_json(folder / RATINGS):
+        now["ratings"] = ratings
     if before:
         lineage.refuse_another(before, now, folder)
     durable.write_text(folder / "config.yaml", lineage.config_yaml(command, config, origins))
     durable.write_json(folder / "run.json", now)
     return now
+
+
+def forget_failed_start(folder: Path) -> None:
+    """Where nothing was learned yet, what was judged since the failed start counts; call it under the folder's lock."""
+    if not _holds_work(folder):
+        (folder / RATINGS).unlink(missing_ok=True)
 
 
 def completed(folder: Path, *, steps: int, max_minutes: float) -> bool:

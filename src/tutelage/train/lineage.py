@@ -20,7 +20,7 @@ from tutelage.train import durable
 
 FREE = frozenset(
     {"out", "quiet", "json", "json_lines", "debug", "progress", "dry_run", "steps", "epochs", "max_minutes"}
-    | {"log_every", "save_every", "eval_every", "keep"}
+    | {"log_every", "save_every", "eval_every", "keep", "db"}
 )
 """Keys that may change between two starts of one run; larger `steps` or `epochs` let it go on."""
 _PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "peft", "numpy")
@@ -68,13 +68,14 @@ def identity(
     """What `run.json` holds: which run this folder belongs to, and the SHA-256 of the files it reads."""
     values = flat(config)
     inputs = (known or {}).get("inputs", {})
+    files = {key: path for key, path in _named_paths(values).items() if not _is_database(path)}
     return {
         "format": 1,
         "command": command,
         "steps": steps,
         "config": values,
         "parents": list(parents),
-        "inputs": {key: _input(path, inputs.get(key)) for key, path in _named_paths(values).items()},
+        "inputs": {key: _input(path, inputs.get(key)) for key, path in files.items()},
     }
 
 
@@ -98,6 +99,9 @@ def refuse_another(before: Mapping[str, Any], now: Mapping[str, Any], folder: Pa
     if now["steps"] < before["steps"]:
         what = f"this run was begun for {before['steps']} steps, now {now['steps']} are asked for"
         raise UsageError(what, where=str(folder), fix="give as many or more steps, or choose another --out")
+    if before.get("ratings") != now.get("ratings"):
+        what = "what the run read of a rating database (ratings.json) is not what it began with"
+        raise UsageError(what, where=str(folder), fix="put ratings.json back as it was, or choose another --out")
     for key, there in before["inputs"].items():
         here = now["inputs"].get(key)
         if here is None or here["sha256"] != there["sha256"]:
@@ -111,7 +115,7 @@ def family(before: Mapping[str, Any], **more: Any) -> dict[str, Any]:
     for key, found in before["inputs"].items():
         if found["folder"]:
             parents.append({"path": found["path"], "key": key, "lineage": _lineage_of(Path(found["path"]))})
-    kept = {key: before[key] for key in ("command", "config", "inputs")}
+    kept = {key: before[key] for key in ("command", "config", "inputs", "ratings") if key in before}
     machine = {"system": platform.platform(), "threads": torch.get_num_threads(), "gpu": torch.cuda.is_available()}
     return {**kept, "parents": parents, "versions": versions(), "machine": machine, **more}
 
@@ -135,6 +139,14 @@ def _named_paths(values: Mapping[str, Any]) -> dict[str, Path]:
             if ("/" in one or "." in one or key.endswith(("data", "model"))) and _exists(one):
                 found[key if not isinstance(value, list) else f"{key}[{index}]"] = Path(one)
     return found
+
+
+def _is_database(path: Path) -> bool:
+    """A rating database grows while it is read: `ratings` says what of it belongs to the run."""
+    if not path.is_file():
+        return False
+    with durable.guarded(path), path.open("rb") as file:
+        return file.read(16) == b"SQLite format 3\0"
 
 
 def _exists(text: str) -> bool:

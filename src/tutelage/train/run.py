@@ -117,6 +117,7 @@ class Run:
         try:
             durable.sweep(self.folder)
             durable.sweep(self.checkpoints)
+            folders.forget_failed_start(self.folder)
             self._plan(self._steps() if callable(self._steps) else self._steps)
             self._identity = folders.claim(
                 self.folder,
@@ -151,6 +152,14 @@ class Run:
     @property
     def seconds(self) -> float:
         return self._earlier + time.monotonic() - self._began
+
+    def leave(self) -> None:
+        """In the middle of a step that waits (for people): end if a signal asked for it; the step is done again.
+
+        Raises:
+            SystemExit, KeyboardInterrupt: asked to stop.
+        """
+        self._interrupt.leave()
 
     def say(self, text: str) -> None:
         """One line to the person who watches."""

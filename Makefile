@@ -71,7 +71,7 @@ docs: $(VENV)/.dev  ## write docs/cli.md anew from the commands, and check every
 	@$(RUN) pytest --quiet tests/test_docs.py
 
 constraints: $(VENV)/.dev  ## write constraints.txt anew from what is installed
-	@$(RUN) pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,postgres]'
+	@$(RUN) pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@{ sed -n '/^#/p' constraints.txt; $(RUN) pip freeze --exclude-editable | sed 's/+.*//' | grep '=='; } > .constraints.new
 	@mv .constraints.new constraints.txt
 

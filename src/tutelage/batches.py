@@ -205,6 +205,12 @@ class Rollouts:
     def sizes(self) -> list[int]:
         return self.batch.sizes()
 
+    def select(self, rows: Sequence[int]) -> Rollouts:
+        """The answers `rows`, in that order; as wide as the longest of them."""
+        batch, samples = self.batch.select(rows), tuple(self.samples[row] for row in rows)
+        width = batch.answer_mask.shape[1]
+        return Rollouts(batch, self.logprobs[rows][:, :width], self.stopped[rows], samples)
+
 
 @dataclass(frozen=True)
 class Scores:

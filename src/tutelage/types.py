@@ -136,6 +136,8 @@ class Rating:
     score: float
     scale: tuple[float, float] = (0.0, 5.0)
     """Lowest and highest possible score."""
+    weight: float = 1.0
+    """How far the rater is believed (1 = fully): how much the score counts beside those of others."""
 
 
 @dataclass(frozen=True)

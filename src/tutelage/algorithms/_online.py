@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from tutelage.algorithms._base import Algorithm, Parts, TrainConfig
 from tutelage.algorithms._watch import Action, WatchRule
 from tutelage.batches import Batch, Rollouts, Scores, TokenBatch
-from tutelage.errors import DivergedError, UsageError
+from tutelage.errors import DivergedError, TryAgainError, UsageError
 from tutelage.ops.masked import masked_mean, masked_sum
 from tutelage.ops.seeds import derive
 from tutelage.ops.shaping import AdaptiveKL, FixedKL, at_last, kl_penalty, missing_stop
+from tutelage.rewards import RewardSource
 from tutelage.types import Prompt
 
 _SHOWN_TEXTS = 4
@@ -35,8 +36,13 @@ class OnlineConfig(TrainConfig):
 
     reward: str = ""
     """FOLDER of a reward model (FOLDER@lcb: ensemble's lower bound), package.module:function of (prompt, completion),
-    taste:NAME, people:DB_OR_JSONL[#ASPECT], http(s)://SCORER, judge:BASE_URL#MODEL, normalise(REWARD),
-    clip(REWARD, LOW, HIGH), or a sum such as 0.7*REWARD + 0.3*REWARD (see docs/rewards.md)"""
+    taste:NAME, human (people rate each batch while it trains), people:DB_OR_JSONL[#ASPECT], http(s)://SCORER,
+    judge:BASE_URL#MODEL, normalise(REWARD), clip(REWARD, LOW, HIGH), or a sum such as 0.7*REWARD + 0.3*REWARD
+    (see docs/rewards.md)"""
+    db: str = ""
+    """with --reward human: database of the ratings, a file or postgresql://…; by default ratings.db"""
+    project: str = ""
+    """with --reward human: project whose raters are asked; by default `default`"""
     watch: str = ""
     """another reward source that is only drawn beside the reward, never trained on"""
     watch_every: int = 0
@@ -173,6 +179,7 @@ class Online(Algorithm[C, X]):
         self._answers: Answers | None = None
         self._metrics: dict[str, float] = {}
         self._texts: list[dict[str, Any]] = []
+        self._unjudged = 0.0
 
     def modules(self) -> dict[str, nn.Module]:
         return {"policy": self.parts.policy}
@@ -194,11 +201,31 @@ class Online(Algorithm[C, X]):
         """Answers to `prompts`, with their scores; another `role` draws other answers in the same step."""
         config, parts = self.config, self.parts
         rollouts = parts.sampler.sample(parts.policy, prompts, config.answers, derive(config.seed, step, role))
+        rollouts = self._judged(rollouts, step)
         scores = parts.reward.score(rollouts.samples)
         now = parts.policy.logprobs(rollouts.batch, config.temperature)
         reference = self.reference.logprobs(rollouts.batch, config.temperature).logprobs
         score = self._shaped(scores.value.to(now.logprobs.device), rollouts)
         return Answers(rollouts, scores, score, now.logprobs, reference, now.entropy, config.answers, step)
+
+    def judges(self) -> list[RewardSource]:
+        """Whom the answers of a step are brought to, so that they can wait for what they need."""
+        return [self.parts.reward]
+
+    def _judged(self, rollouts: Rollouts, step: int) -> Rollouts:
+        """The answers that can be scored. Where one has no score, all to its prompt are left out: groups stay whole.
+
+        Raises:
+            TryAgainError: no prompt is left.
+        """
+        ready = torch.ones(len(rollouts), dtype=torch.bool)
+        for judge in self.judges():
+            ready &= torch.tensor(judge.ready(rollouts.samples, step), dtype=torch.bool)
+        whole = ready.view(-1, self.config.answers).all(1).repeat_interleave(self.config.answers)
+        self._unjudged = float((~whole).float().mean())
+        if not whole.any():
+            raise TryAgainError("no prompt has all its answers judged", fix="let people judge more, or wait longer")
+        return rollouts if whole.all() else rollouts.select(whole.nonzero()[:, 0].tolist())
 
     def _shaped(self, value: Tensor, rollouts: Rollouts) -> Tensor:
         """[B]: centred, clipped, less the penalty for a missing stop token."""
@@ -222,6 +249,8 @@ class Online(Algorithm[C, X]):
             "answer/length": float(rollouts.batch.answer_lengths.float().mean()),
             "kl/coef": self.kl.coef,
         }
+        if self._unjudged:
+            self._metrics["reward/unjudged"] = self._unjudged
         self._metrics |= {f"reward/part/{name}": float(part.mean()) for name, part in scores.parts.items()}
         if self.parts.watch is not None and not self.config.watch_every:
             watched = self.parts.watch.score(rollouts.samples)
@@ -275,7 +304,9 @@ class Online(Algorithm[C, X]):
 
     def measured(self, rollouts: Rollouts) -> dict[str, float]:
         """The numbers of held-out answers, as `eval/…`."""
-        found = {"eval/reward": float(self.parts.reward.score(rollouts.samples).value.mean())}
+        found: dict[str, float] = {}
+        if not self.parts.reward.live:  # people are asked about what is learned from, and about nothing else
+            found["eval/reward"] = float(self.parts.reward.score(rollouts.samples).value.mean())
         if self.parts.watch is not None:
             gold = self.parts.watch.score(rollouts.samples).value
             found |= {"eval/gold": float(gold.mean()), "eval/gold_se": float(gold.std(correction=0)) / len(gold) ** 0.5}

@@ -20,6 +20,7 @@ from tutelage.ops.losses import clipped_surrogate, clipped_value, was_clipped
 from tutelage.ops.masked import explained_variance, masked_mean, whiten
 from tutelage.ops.returns import gae
 from tutelage.ops.shaping import at_last
+from tutelage.rewards import RewardSource
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +88,9 @@ class PPOLagrangian(ActorCritic[PPOLagrangianConfig], Reuse[PPOLagrangianConfig,
     def learning_rates(self) -> dict[str, float]:
         return super().learning_rates() | {"cost_critic": self.config.critic_learning_rate}
 
+    def judges(self) -> list[RewardSource]:
+        return [*super().judges(), self.parts.cost]
+
     def scaled(self, advantages: Tensor, mask: Tensor) -> Tensor:
         """Raw: both streams are mixed first, and whitened together."""
         return advantages
@@ -138,6 +142,8 @@ class PPOLagrangian(ActorCritic[PPOLagrangianConfig], Reuse[PPOLagrangianConfig,
         return Loss(total, mask.sum().float(), metrics)
 
     def measured(self, rollouts: Rollouts) -> dict[str, float]:
+        if self.parts.cost.live:
+            return super().measured(rollouts)
         cost = self.parts.cost.score(rollouts.samples).value
         violations = float(violation_rate(cost, self.config.unsafe_above))
         return super().measured(rollouts) | {"eval/cost": float(cost.mean()), "eval/violations": violations}

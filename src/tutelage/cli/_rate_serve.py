@@ -89,6 +89,8 @@ def serve(resolved: Resolved[Serve], ui: UI) -> int:
             secret = secret_at(place(config.db, config.secret_file))
             link = _admin_link(People(store.database, secret), config, port)
             base = _base(config, port)
+            if lock is not None:
+                lock.tell(url=base)
             ui.say(f"rating at {base} (database {config.db}, pid {os.getpid()}); Ctrl-C stops it")
             if link:
                 ui.say(f"admin, once and within an hour: {link}")
@@ -208,6 +210,7 @@ def _base(config: Serve, port: int) -> str:
 
 def _settings(config: Serve, secret: bytes, port: int) -> Settings:
     from tutelage.labelers import _desk
+    from tutelage.labelers._choosing import saving
     from tutelage.labelers._consensus import report
     from tutelage.web._settings import Settings
 
@@ -223,6 +226,7 @@ def _settings(config: Serve, secret: bytes, port: int) -> Settings:
         report=report,
         questions=_desk.questions_of,
         rows=_desk.rows_of,
+        saving=saving,
     )
 
 

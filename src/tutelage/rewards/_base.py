@@ -24,6 +24,25 @@ class RewardSource(ABC):
         gap = self.score(first).value - self.score(second).value
         return (gap > 0).float() + 0.5 * (gap == 0).float()
 
+    def sources(self) -> Sequence[RewardSource]:
+        """The sources that it is made of."""
+        return ()
+
+    @property
+    def live(self) -> bool:
+        """Whether people are asked while it waits: then only answers of training steps are brought to it."""
+        return any(source.live for source in self.sources())
+
+    def ready(self, samples: Sequence[Sample], step: int) -> list[bool]:
+        """Once for the answers of a training step, before `score`: wait for what it needs (people, say).
+
+        Which answers can be scored now; the others have no score, and none is made up.
+        """
+        found = [True] * len(samples)
+        for source in self.sources():
+            found = [one and other for one, other in zip(found, source.ready(samples, step), strict=True)]
+        return found
+
     def settle(self) -> None:
         """Take in what the last `score` saw: once per training step, never while evaluating."""
         return

@@ -23,7 +23,7 @@ FORMS = {
     "FOLDER@lcb=1.0": "an ensemble's mean less 1.0 times its spread",
     "package.module:function": "a function of (prompt, completion)",
     "taste:NAME": "a rule on the hidden facts of the prompt, such as taste:news",
-    "people:DB_OR_JSONL[#ASPECT,…][?n=3&wait=600&…]": "people's own scores, recorded or live",
+    "human, people:DB_OR_JSONL[#ASPECT,…][?n=3&…]": "people's own scores, live (--db, --project) or recorded",
     "http(s)://HOST/PATH[#timeout=60&…]": "a scorer that speaks JSON",
     "judge:BASE_URL#MODEL[?rubric=FILE&…]": "a language model as judge",
     "normalise(REWARD), clip(REWARD, LOW, HIGH)": "on the scale of its own history; held within limits",
@@ -32,6 +32,9 @@ FORMS = {
 """What a reward's name may look like, and what it means."""
 TERM = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*\*\s*(.+)", re.DOTALL)
 CALL = re.compile(r"\s*(normalise|clip)\((.*)\)\s*", re.DOTALL)
+PEOPLE = re.compile(r"(?:people|human)(?=[:#?]|$):?([^#?]*)(?:#([^?]*))?(?:\?(.*))?", re.DOTALL)
+"""people:SOURCE#ASPECT,…?OPTIONS; `human` is another word for it, and without SOURCE it is --db"""
+LATE = ("wait", "train", "model", "stop")
 LOWER = re.compile(r"(.+)@lcb(?:=(\d+\.?\d*|\.\d+))?", re.DOTALL)
 
 
@@ -43,6 +46,8 @@ def model_of(text: str) -> str | None:
         return None
     if exists(text):
         return text
+    if PEOPLE.fullmatch(text):
+        return None
     plain = ":" not in text and " + " not in text and not TERM.fullmatch(text) and not CALL.fullmatch(text)
     return text if plain else None
 
@@ -60,6 +65,9 @@ def folders(text: str) -> list[str]:
         if call is not None:
             first = split(call[2], ",")[0]
             found += [first.strip()] if exists(first.strip()) else folders(first)
+        elif (people := PEOPLE.fullmatch(name)) is not None:
+            model = dict(parse_qsl(people[3] or "")).get("model", "")
+            found += [model] if model and exists(model) else folders(model)
         elif Path(name.partition("@lcb")[0]).is_dir():
             found.append(name.partition("@lcb")[0])
     return found
@@ -94,6 +102,19 @@ def read_options(name: str, text: str | None, known: Mapping[str, Callable[[str]
             raise UsageError(f"{name}: {key}={value} cannot be read: {error}") from error
     if text and not found:
         raise UsageError(f"{name}: '{text}' is no list of options", fix="write key=value&key=value")
+    return found
+
+
+def people_options(name: str, text: str | None) -> dict[str, Any]:
+    """The options of `people:…`; `deadline` is another word for `wait`, and `raters` may be how many (n) or who."""
+    known: dict[str, Callable[[str], Any]] = {"n": int, "wait": float, "project": str, "raters": str, "taste": str}
+    known |= {"seed": int, "join": one_of("mean", "max"), "zscore": switch, "shrinkage": float, "deadline": float}
+    known |= {"late": one_of(*LATE), "model": str, "ask": one_of("scores", "pairs")}
+    found = read_options(name, text, known)
+    if "deadline" in found:
+        found["wait"] = found.pop("deadline")
+    if found.get("raters", "").isdecimal():
+        found["n"] = int(found.pop("raters"))
     return found
 
 
@@ -140,7 +161,9 @@ def short_name(name: str, taken: list[str]) -> str:
     kind, colon, rest = name.partition(":")
     if call := CALL.fullmatch(name):
         short = call[1]
-    elif kind in ("people", "judge", "taste"):
+    elif PEOPLE.fullmatch(name):
+        short = "people"
+    elif kind in ("judge", "taste"):
         short = kind if kind != "taste" else f"taste-{rest}"
     elif kind in ("http", "https"):
         short = "remote"

@@ -44,6 +44,9 @@ class Lack(RewardSource):
         value = 1 - (found.parts[self.aspect] if self.aspect and samples else found.value)
         return Scores(value, {"lack": value})
 
+    def sources(self) -> Sequence[RewardSource]:
+        return [self.source]
+
     def settle(self) -> None:
         self.source.settle()
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Any, Literal, get_args
 
 from tutelage._http import Service
 from tutelage.config import suggest
@@ -18,10 +18,12 @@ from tutelage.rewards._grammar import (
     CALL,
     FORMS,
     LOWER,
+    PEOPLE,
     exists,
     folders,
     model_of,
     one_of,
+    people_options,
     read_options,
     short_name,
     split,
@@ -29,6 +31,7 @@ from tutelage.rewards._grammar import (
     term,
     unknown,
 )
+from tutelage.rewards._live import Desk, LiveHuman, LivePairs
 from tutelage.rewards.clipped import Clipped
 from tutelage.rewards.function import Function
 from tutelage.rewards.human import Ask, Human, Join, Scales
@@ -40,8 +43,10 @@ from tutelage.rewards.taste import TasteReward
 
 __all__ = ["FORMS", "People", "Tools", "folders", "model_of", "named"]
 
-_PEOPLE = re.compile(r"([^#?]+)(?:#([^?]*))?(?:\?(.*))?", re.DOTALL)
 _JUDGE = re.compile(r"(https?://[^#?]+)#([^?]+)(?:\?(.*))?", re.DOTALL)
+
+
+Late = Literal["wait", "train", "model", "stop"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,13 @@ class People:
     n: int = 3
     """raters for each answer"""
     wait: float = 600.0
-    """seconds to wait for them"""
+    """seconds to the deadline of each batch"""
+    late: Late = "wait"
+    """at the deadline: wait on, train on what is there, let a model stand in, or stop the run"""
+    model: str = ""
+    """the reward that stands in"""
+    ask: Literal["scores", "pairs"] = "scores"
+    """what people are asked: scores of each answer, or which of two is better"""
     project: str = "default"
     raters: str = ""
     """simulated raters in people's place: `default`, `fresh:N`; "" = people"""
@@ -75,10 +86,14 @@ class Tools:
 
     model: Callable[[str, float], RewardSource]
     """folder or hub id of a neural reward model, spreads of its ensemble to take off → source"""
-    people: Callable[[People], tuple[Ask, Scales | None]]
+    people: Callable[[People], tuple[Ask | Desk, Scales | None]]
     kept: Path
     """folder for what a judge replied"""
     warn: Callable[[str], None] = print
+    db: str = ""
+    """where `human` without a database asks"""
+    project: str = ""
+    """in which project, unless the name says"""
 
 
 def named(text: str, tools: Tools, *, watched: bool = False) -> RewardSource:
@@ -112,11 +127,11 @@ def _source(name: str, tools: Tools, watched: bool) -> RewardSource:
         return tools.model(name, 0.0)
     if (call := CALL.fullmatch(name)) is not None:
         return _called(call[1], call[2], tools, watched)
+    if (people := PEOPLE.fullmatch(name)) is not None:
+        return _people(name, people, tools)
     kind, colon, rest = name.partition(":")
     if kind == "taste":
         return TasteReward.named(rest)
-    if kind == "people":
-        return _people(rest, tools)
     if kind == "judge":
         return _judge(rest, tools)
     if kind in ("http", "https"):
@@ -128,7 +143,7 @@ def _source(name: str, tools: Tools, watched: bool) -> RewardSource:
     try:
         return Function.named(name)
     except UsageError as error:
-        hint = None if "." in kind else suggest(kind, ["taste", "people", "judge", "https"])
+        hint = None if "." in kind else suggest(kind, ["taste", "people", "human", "judge", "https"])
         raise unknown(error.what, hint) from error
 
 
@@ -154,21 +169,28 @@ def _called(call: str, inside: str, tools: Tools, watched: bool) -> RewardSource
     return Clipped(named(",".join(parts[:-2]), tools, watched=watched), low, high)
 
 
-def _people(rest: str, tools: Tools) -> RewardSource:
-    found = _PEOPLE.fullmatch(rest)
-    if found is None:
-        raise unknown(f"'people:{rest}' names no database or file")
+def _people(name: str, found: re.Match[str], tools: Tools) -> RewardSource:
     aspects = tuple(filter(None, (aspect.strip() for aspect in (found[2] or "").split(","))))
-    known = {"n": int, "wait": float, "project": str, "raters": str, "taste": str, "seed": int}
-    more = {"join": one_of(*get_args(Join)), "zscore": switch, "shrinkage": float}
-    options = read_options(f"people:{rest}", found[3], known | more)
-    wanted = People(found[1], aspects, **options)
+    options: dict[str, Any] = {"project": tools.project} if tools.project else {}
+    options |= people_options(name, found[3])
+    wanted = People(found[1] or tools.db or "ratings.db", aspects, **options)
     if wanted.n < 1 or wanted.wait < 0:
-        raise UsageError(f"people:{rest}: n is 1 or more, wait 0 or more")
+        raise UsageError(f"{name}: n is 1 or more, wait 0 or more")
+    if bool(wanted.model) != (wanted.late == "model"):
+        raise UsageError(f"{name}: late=model and model=REWARD belong together")
+    if wanted.ask == "pairs" and (wanted.aspects or wanted.zscore or wanted.join != "mean"):
+        raise UsageError(f"{name}: with ask=pairs there are no scores: no #ASPECT, join or zscore")
     if wanted.join == "max":
         tools.warn("join=max: the best of n scores overstates every answer, by more the more raters there are")
-    ask, scales = tools.people(wanted)
-    return Human(ask, aspects, wanted.join, scales)
+    stand_in = named(wanted.model, tools) if wanted.model else None
+    asked, scales = tools.people(wanted)
+    if isinstance(asked, Desk):
+        if wanted.ask == "pairs":
+            return LivePairs(asked, stand_in)
+        return LiveHuman(asked, aspects, wanted.join, scales, stand_in)
+    if wanted.ask == "pairs" or stand_in is not None:
+        raise UsageError(f"{name}: nobody is asked about recorded scores: ask, late and model mean nothing")
+    return Human(asked, aspects, wanted.join, scales)
 
 
 def _judge(rest: str, tools: Tools) -> RewardSource:

@@ -24,6 +24,9 @@ class Clipped(RewardSource):
         clipped = ((found.value < self.low) | (found.value > self.high)).float()
         return Scores(found.value.clamp(self.low, self.high), {**found.parts, "clipped": clipped})
 
+    def sources(self) -> Sequence[RewardSource]:
+        return [self.inner]
+
     def settle(self) -> None:
         self.inner.settle()
 

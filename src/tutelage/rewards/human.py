@@ -6,8 +6,8 @@ For each answer:  scores on their scales → 0..1 → mean over aspects, per rat
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from statistics import fmean, stdev
-from typing import Any, Literal, Protocol
+from statistics import fmean
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 
@@ -19,6 +19,8 @@ from tutelage.types import Rating, Sample
 Ask = Callable[[Sequence[Sample]], Sequence[Sequence[Rating]]]
 """answers → what raters said of each; it may wait for them, or raise; an answer that nobody scored has no ratings"""
 Join = Literal["mean", "max"]
+MODEL = "(model)"
+"""the rater's name under which a model stands in for people who did not answer in time"""
 
 
 class Scales(Protocol):
@@ -44,8 +46,11 @@ class Scales(Protocol):
 class Human(RewardSource):
     """The raters' own word. The mean of n scores is unbiased; their maximum is not, by more the more raters there are.
 
+    Scores count by their `weight` (how far each rater is believed), the same for all where nobody says.
+
     Parts: `people` (the value), `people/raters` (how many), `people/se` (standard error of the mean, where every answer
-    has two raters or more), `people/raw` (before severity is taken out), and one for each of several aspects.
+    has two raters or more), `people/raw` (before severity is taken out), `people/model` (1 where a model stood in), and
+    one for each of several aspects.
 
     Args:
         ask: gives the ratings of each answer.
@@ -75,15 +80,17 @@ class Human(RewardSource):
                 fix="have them rated, or name a source that can score answers it has not seen (a reward model)",
             )
         raw = [_per_rater(ratings) for ratings in told]
-        self._heard = [pair for given in raw for pair in given.items()]
-        scales = self.scales
-        used = [[scales.level(*pair) if scales else pair[1] for pair in given.items()] for given in raw]
-        value = torch.tensor([max(given) if self.join == "max" else fmean(given) for given in used])
-        parts = {"people": value, "people/raters": torch.tensor([float(len(given)) for given in used])}
+        self._heard = [(rater, said.score) for given in raw for rater, said in given.items() if rater != MODEL]
+        used = [[_Said(self._level(rater, said.score), said.weight) for rater, said in given.items()] for given in raw]
+        value = torch.tensor([max(given).score if self.join == "max" else _mean(given) for given in used])
+        people = [[said for rater, said in given.items() if rater != MODEL] for given in raw]
+        parts = {"people": value, "people/raters": torch.tensor([float(len(given)) for given in people])}
         if all(len(given) > 1 for given in used):
-            parts["people/se"] = torch.tensor([stdev(given) / len(given) ** 0.5 for given in used])
-        if scales:
-            parts["people/raw"] = torch.tensor([fmean(given.values()) for given in raw])
+            parts["people/se"] = torch.tensor([_error(given) for given in used])
+        if self.scales:
+            parts["people/raw"] = torch.tensor([_mean(list(given.values())) for given in raw])
+        if any(MODEL in given for given in raw):
+            parts["people/model"] = torch.tensor([float(MODEL in given) for given in raw])
         return Scores(value, parts | _by_aspect(told))
 
     def settle(self) -> None:
@@ -98,8 +105,13 @@ class Human(RewardSource):
         if self.scales:
             self.scales.restore(state)
 
+    def _level(self, rater: str, score: float) -> float:
+        return self.scales.level(rater, score) if self.scales and rater != MODEL else score
+
     def _chosen(self, ratings: Sequence[Rating]) -> list[Rating]:
-        return [rating for rating in ratings if not self.aspects or rating.aspect in self.aspects]
+        """Those that count: of the aspects asked for, and by raters who are believed at all."""
+        chosen = [one for one in ratings if not self.aspects or one.aspect in self.aspects or one.rater == MODEL]
+        return [rating for rating in chosen if rating.weight > 0]
 
 
 def unit(rating: Rating) -> float:
@@ -114,11 +126,36 @@ def unit(rating: Rating) -> float:
     return (rating.score - low) / (high - low)
 
 
-def _per_rater(ratings: Sequence[Rating]) -> dict[str, float]:
-    given: dict[str, list[float]] = {}
+class _Said(NamedTuple):
+    """What one rater says of one answer."""
+
+    score: float
+    """0..1"""
+    weight: float
+
+
+def _per_rater(ratings: Sequence[Rating]) -> dict[str, _Said]:
+    given: dict[str, list[Rating]] = {}
     for rating in ratings:
-        given.setdefault(rating.rater, []).append(unit(rating))
-    return {rater: fmean(scores) for rater, scores in given.items()}
+        given.setdefault(rating.rater, []).append(rating)
+    return {
+        rater: _Said(fmean(unit(one) for one in said), fmean(one.weight for one in said))
+        for rater, said in given.items()
+    }
+
+
+def _mean(given: Sequence[_Said]) -> float:
+    """Σ weight · score / Σ weight; the plain mean where all weigh the same."""
+    if len({said.weight for said in given}) == 1:
+        return fmean(said.score for said in given)
+    return sum(said.weight * said.score for said in given) / sum(said.weight for said in given)
+
+
+def _error(given: Sequence[_Said]) -> float:
+    """Standard error of `_mean` for two or more: s/√n where all weigh the same."""
+    n, mean, total = len(given), _mean(given), sum(said.weight for said in given)
+    squares = sum((said.weight * (said.score - mean) / total) ** 2 for said in given)
+    return (squares * n / (n - 1)) ** 0.5
 
 
 def _by_aspect(told: Sequence[Sequence[Rating]]) -> dict[str, torch.Tensor]:

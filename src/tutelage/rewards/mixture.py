@@ -43,6 +43,9 @@ class Mixture(RewardSource):
             parts |= {f"{term.name}/{name}": part for name, part in inner.items()}
         return Scores(total, parts)
 
+    def sources(self) -> Sequence[RewardSource]:
+        return [term.source for term in self.terms]
+
     def settle(self) -> None:
         for term in self.terms:
             term.source.settle()

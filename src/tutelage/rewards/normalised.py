@@ -56,6 +56,9 @@ class Normalised(RewardSource):
         value = ((found.value.double() - moments.mean) / scale).float()
         return Scores(value, {**found.parts, "raw": found.value})
 
+    def sources(self) -> Sequence[RewardSource]:
+        return [self.inner]
+
     def settle(self) -> None:
         self.seen = self._next
         self.inner.settle()

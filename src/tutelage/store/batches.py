@@ -11,28 +11,28 @@ the batch. So a batch can be read again at any time, by any process, and says th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 import sqlalchemy as sa
 
 from tutelage.errors import DataError
+from tutelage.store._heard import by_id, left_out, ratings_of, scales_of, standing_of
 from tutelage.store.audit import note
 from tutelage.store.engine import Database
-from tutelage.store.rows import chunks, judgement_of, question_of
+from tutelage.store.rows import chunks
 from tutelage.store.schema import (
     accounts,
     batch_items,
     batches,
-    exclusions,
     judgements,
     leases,
     members,
     questions,
     samples,
 )
-from tutelage.store.standing import GOLD, standing_on
+from tutelage.store.standing import GOLD
 from tutelage.types import Judgement, Rating
 
 State = Literal["open", "quorum", "deadline", "consumed", "cancelled"]
@@ -151,6 +151,11 @@ class Batches:
             connection.execute(again.values(state="open", closed=None, deadline=now + seconds))
             return self._batch(connection, batch)
 
+    def there(self, batch: str) -> bool:
+        """Whether it was posted."""
+        with self._database.reading() as connection:
+            return connection.execute(sa.select(batches.c.id).where(batches.c.id == batch)).first() is not None
+
     def get(self, batch: str) -> Batch:
         """As it stands now.
 
@@ -234,8 +239,8 @@ class Batches:
         """What was said of each item of a closed batch, by the judgements that counted when it was closed."""
         with self._database.reading() as connection:
             rows = self._rows(connection, batch)
-            found = _by_id(connection, [name for row in rows for name in row["used"]])
-            scales = _scales(connection, found.values())
+            found = by_id(connection, [name for row in rows for name in row["used"]])
+            scales = scales_of(connection, found.values())
         given = [[found[name] for name in row["used"]] for row in rows]
         return [
             Settled(row["question"], tuple(said), tuple(ratings_of(said, scales)), row["fallback"])
@@ -262,8 +267,8 @@ class Batches:
             closed = batches.c.closed.is_not(None) & (batches.c.state != "cancelled")
             for used in connection.execute(earlier.where(*mine, closed).order_by(batches.c.number)).scalars():
                 ids += used
-            found = _by_id(connection, list(dict.fromkeys(ids)))
-            scales = _scales(connection, found.values())
+            found = by_id(connection, list(dict.fromkeys(ids)))
+            scales = scales_of(connection, found.values())
         return [ratings_of([found[name]], scales) for name in dict.fromkeys(ids)]
 
     def known(self, project: str, prompts: Sequence[str]) -> list[Known]:
@@ -271,13 +276,13 @@ class Batches:
         found: list[Known] = []
         same = (samples.c.project == questions.c.project) & (samples.c.prompt == questions.c.prompt)
         with self._database.reading() as connection:
-            left = _excluded(connection, project)
+            left = left_out(connection, project)
             for part in chunks(prompts):
                 mine = (questions.c.project == project, questions.c.kind == "scores", questions.c.prompt.in_(part))
                 asked = connection.execute(sa.select(questions).where(*mine)).mappings().all()
                 query = sa.select(samples.c.id, samples.c.text).join(questions, same).where(*mine).distinct()
                 texts = {row.id: row.text for row in connection.execute(query)}
-                stand = _standing(connection, [row["id"] for row in asked], left)
+                stand = standing_of(connection, [row["id"] for row in asked], left)
                 for row in asked:
                     said = stand.get(row["id"], [])
                     told = ratings_of(said, {row["id"]: (row["scale"][0], row["scale"][1])})
@@ -290,7 +295,7 @@ class Batches:
         query = sa.select(sa.func.count()).select_from(members).join(accounts, accounts.c.rater == members.c.rater)
         with self._database.reading() as connection:
             let_in = query.where(members.c.project == project, accounts.c.active.is_(True))
-            let_in = let_in.where(members.c.rater.not_in(_excluded(connection, project)))
+            let_in = let_in.where(members.c.rater.not_in(left_out(connection, project)))
             return connection.execute(let_in).scalar_one()
 
     def waiting(self, project: str) -> tuple[int, float] | None:
@@ -330,7 +335,7 @@ class Batches:
             heard = self._heard(connection, batch, row["project"])
             return [len({judgement.rater for judgement in given}) for given in heard.values()]
         rows = self._rows(connection, batch)
-        found = _by_id(connection, [name for item in rows for name in item["used"]])
+        found = by_id(connection, [name for item in rows for name in item["used"]])
         return [len({found[name].rater for name in item["used"]}) for item in rows]
 
     def _rows(self, connection: sa.Connection, batch: str) -> list[dict[str, Any]]:
@@ -339,9 +344,9 @@ class Batches:
 
     def _heard(self, connection: sa.Connection, batch: str, project: str) -> dict[int, list[Judgement]]:
         """Place → the judgements that count now: those known before, then those on its question, oldest first."""
-        rows, left = self._rows(connection, batch), _excluded(connection, project)
-        known = _by_id(connection, [name for row in rows for name in row["used"]])
-        stand = _standing(connection, [row["question"] for row in rows if row["question"]], left)
+        rows, left = self._rows(connection, batch), left_out(connection, project)
+        known = by_id(connection, [name for row in rows for name in row["used"]])
+        stand = standing_of(connection, [row["question"] for row in rows if row["question"]], left)
         return {
             row["place"]: [known[name] for name in row["used"]]
             + [judgement for judgement in stand.get(row["question"], []) if judgement.id not in row["used"]]
@@ -354,48 +359,5 @@ def waiting_of(store: Any, project: str) -> tuple[int, float] | None:
     return Batches(store.database).waiting(project)
 
 
-def ratings_of(given: Sequence[Judgement], scales: Mapping[str, tuple[float, float]]) -> list[Rating]:
-    """The scores in judgements; `scales` tells the scale of each question."""
-    return [
-        Rating(judgement.rater, aspect, score, scales[judgement.comparison])
-        for judgement in given
-        for aspect, score in sorted(judgement.scores.items())
-    ]
-
-
-def _scales(connection: sa.Connection, given: Iterable[Judgement]) -> dict[str, tuple[float, float]]:
-    found: dict[str, tuple[float, float]] = {}
-    for part in chunks(sorted({judgement.comparison for judgement in given})):
-        for row in connection.execute(sa.select(questions).where(questions.c.id.in_(part))).mappings():
-            found[row["id"]] = question_of(row).scale
-    return found
-
-
 def _any_whole(heard: Mapping[int, Sequence[Judgement]], groups: Sequence[Sequence[int]]) -> bool:
     return any(all(heard[place] for place in group) for group in groups)
-
-
-def _excluded(connection: sa.Connection, project: str) -> set[str]:
-    query = sa.select(exclusions).where(exclusions.c.project == project).order_by(exclusions.c.number)
-    newest = {row.rater: row.excluded for row in connection.execute(query)}
-    return {rater for rater, excluded in newest.items() if excluded} | {GOLD}
-
-
-def _standing(connection: sa.Connection, ids: Sequence[str], left_out: set[str]) -> dict[str, list[Judgement]]:
-    """Question → its judgements that stand, oldest first, without those of raters who are left out."""
-    found: dict[str, list[Judgement]] = {}
-    for part in chunks(ids):
-        stands = standing_on(judgements.c.question)[1:]
-        query = sa.select(judgements).where(judgements.c.question.in_(part), *stands)
-        for row in connection.execute(query.order_by(judgements.c.number)).mappings():
-            if row["rater"] not in left_out:
-                found.setdefault(row["question"], []).append(judgement_of(row))
-    return found
-
-
-def _by_id(connection: sa.Connection, ids: Sequence[str]) -> dict[str, Judgement]:
-    found: dict[str, Judgement] = {}
-    for part in chunks(ids):
-        rows = connection.execute(sa.select(judgements).where(judgements.c.id.in_(part))).mappings()
-        found.update((row["id"], judgement_of(row)) for row in rows)
-    return found

@@ -45,10 +45,16 @@ class Lock:
         except BaseException:
             os.close(handle)
             raise
-        with guarded(self.path):
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode(), 0)
         self._handle = handle
+        self.tell()
+
+    def tell(self, **facts: str) -> None:
+        """Write who holds it, and what else is to be known of the holder (where it listens, say)."""
+        assert self._handle is not None, "the lock is held"
+        told = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), **facts}).encode()
+        with guarded(self.path):
+            os.pwrite(self._handle, told, 0)
+            os.ftruncate(self._handle, len(told))
 
     def confirm(self) -> None:
         """Make sure that the folder of this lock is still the one that was locked.

@@ -1,0 +1,312 @@
+"""People's judgements while it trains: answers become questions in the store, and the step waits until they are judged.
+
+What was asked and what counted is in the database alone (`store.batches`): a run that was killed posts the same batch
+again, finds it, and goes on with it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from statistics import fmean
+
+from tutelage.errors import MissingInputError, TryAgainError, UsageError
+from tutelage.labelers._posing import Key, Plan, Posed, guesses_of, items_of, key, known_of, pose
+from tutelage.labelers._voice import Say, Voice
+from tutelage.labelers.simulated import Simulated
+from tutelage.rewards.human import MODEL
+from tutelage.statistics.severity import RaterScales
+from tutelage.store.batches import Batch, Batches, Item, Settled
+from tutelage.store.labels import digest
+from tutelage.store.rows import text_json
+from tutelage.store.store import OpenQuestion, Store
+from tutelage.types import Comparison, Rating, Sample
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """The run that asks."""
+
+    folder: Path
+    """the run's, which keeps the name under which it asks"""
+    leave: Callable[[], None] = lambda: None
+    """called while it waits; raises when the run is asked to stop"""
+    rehearsal: bool = False
+    """a dry run: nobody is asked"""
+
+
+class Live:
+    """Asks people in a project of the store about the answers of each training step.
+
+    Args:
+        url: the database; a server may hand its questions out at the same time.
+        trainer: whose steps they are; None = nobody trains, and people are not asked.
+        simulated: raters that answer in people's place.
+        say, warn: hear how it stands, and what must be heard even where `say` is quiet.
+        shrinkage: where scores are levelled: how many scores make a rater known; None = they are not.
+
+    Raises:
+        TryAgainError: of `wait`: the time is over and the plan says stop, or the batch was cancelled.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        plan: Plan,
+        trainer: Trainer | None = None,
+        simulated: Simulated | None = None,
+        say: Say | None = None,
+        warn: Say | None = None,
+        *,
+        shrinkage: float | None = None,
+        poll: float = 0.5,
+    ) -> None:
+        self.url, self.plan, self.trainer, self.simulated = url, plan, trainer, simulated
+        self.say = say or (lambda text: None)
+        self.warn = warn or self.say
+        self.poll, self.shrinkage = poll, shrinkage
+        self.live = simulated is None
+        self.scales = RaterScales(shrinkage or 0.0)
+        self._said: dict[Key, list[Rating]] = {}
+        self._won: dict[Key, dict[str, float]] = {}
+        self._closed: list[str] = []
+        if trainer is not None and not trainer.rehearsal:
+            Store(url).close()  # a database that cannot be used is found before anything is sampled
+
+    def wait(self, samples: Sequence[Sample], step: int, guesses: Sequence[float] = ()) -> list[bool]:
+        """Post, wait, close; which of `samples` something is known of now."""
+        if self.trainer is not None and self.trainer.rehearsal:
+            return self._made_up(samples)
+        if self.trainer is None and self.simulated is None:
+            raise self._nobody(len(samples))
+        with Store(self.url) as store:
+            posed = pose(self.plan, store, samples)
+            batches = Batches(store.database)
+            name = self._name(samples, step)
+            batch = self._post(store, batches, name, posed, step)
+            told = guesses_of(self.plan, posed, samples, guesses)
+            self._wait(store, batches, batch, posed, told)
+            self._read(batches.settled(name), posed)
+            if self.shrinkage is not None:
+                self.scales = _scales(batches.heard_before(name), self.shrinkage)
+        self._closed.append(name)
+        found = [self._is_known(sample) for sample in samples]
+        if not all(found):
+            self.warn(f"the deadline is over: nobody has judged {found.count(False)} of {len(found)} answers")
+        return found
+
+    def __call__(self, samples: Sequence[Sample]) -> list[list[Rating]]:
+        unknown = [sample for sample in samples if key(sample) not in self._said]
+        if unknown and self.simulated is not None:
+            self._ask_simulated(unknown)
+        elif unknown:
+            raise self._nobody(len(unknown))
+        return [self._said[key(sample)] for sample in samples]
+
+    def won(self, samples: Sequence[Sample]) -> list[dict[int, float]]:
+        keys = [key(sample) for sample in samples]
+        if any(one not in self._won for one in keys):
+            raise self._nobody(sum(one not in self._won for one in keys))
+        return [
+            {
+                place: self._won[one][other[1]]
+                for place, other in enumerate(keys)
+                if other[0] == one[0] and other[1] in self._won[one]
+            }
+            for one in keys
+        ]
+
+    def settle(self) -> None:
+        """The step has taken in what was said."""
+        if self._closed:
+            with Store(self.url) as store:
+                for name in self._closed:
+                    Batches(store.database).consume(name)
+            self._closed = []
+
+    def level(self, rater: str, score: float) -> float:
+        """The score as an ordinary rater would have given it, by all that was heard before this batch."""
+        return self.scales.level(rater, score)
+
+    def _name(self, samples: Sequence[Sample], step: int) -> str:
+        """The batch's: of the run, the step and the answers, so that the same step of the same run finds it again."""
+        plan = self.plan
+        said = [[one.seed, one.id, text_json(one.prompt.content), one.text] for one in samples]
+        asked = [plan.project, list(plan.aspects), plan.raters, plan.pairs]
+        return f"batch-{digest(self._run(), step, asked, said)}"
+
+    def _run(self) -> str:
+        """The name under which the run asks, made once and kept in its folder."""
+        if self.trainer is None:
+            return "no run"
+        path = self.trainer.folder / "run.people"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            draft = path.with_name(f".tmp-people-{os.getpid()}")
+            draft.write_text(uuid.uuid4().hex, encoding="ascii")
+            draft.replace(path)
+        return path.read_text(encoding="ascii")
+
+    def _post(self, store: Store, batches: Batches, name: str, posed: Posed, step: int) -> Batch:
+        plan = self.plan
+        items: list[Item] = []
+        if not batches.there(name):
+            items = items_of(self.plan, batches, posed)
+            wanted = [question for question, item in zip(posed.questions, items, strict=True) if item.question]
+            store.ask(wanted, plan.project, plan.raters)
+        kind = "pair" if plan.pairs else "scores"
+        told: dict[str, Any] = {"project": plan.project, "run": self._run(), "step": step, "kind": kind}
+        return batches.post(name, **told, items=items, wanted=plan.raters, seconds=plan.wait, late=plan.late)
+
+    def _wait(self, store: Store, batches: Batches, batch: Batch, posed: Posed, guesses: Sequence[float]) -> None:
+        """Until the batch is closed; the trainer may be killed at any moment of it."""
+        voice = Voice(self.url, batches, self.say, self.warn)
+        try:
+            while True:
+                if self.simulated is not None:
+                    asked = {item.question for item in batches.settled(batch.id)}
+                    _answer(store, self.simulated, [one for one in posed.questions if one.id in asked], batch.wanted)
+                if self.simulated is not None or _due(batch):
+                    batch = batches.close(batch.id, groups=posed.groups, guesses=guesses)
+                if batch.state == "cancelled":
+                    raise TryAgainError(
+                        f"the batch of step {batch.step} was cancelled while the run waited for it",
+                        where=f"{self.url}, project {batch.project}",
+                        fix="the same command again asks again; --steps ends the run where it is",
+                    )
+                if batch.state != "open":
+                    voice.end(batch)
+                    return
+                if batch.late == "stop" and batch.seconds_left <= 0:
+                    raise TryAgainError(
+                        f"after {self.plan.wait:g} s {batch.items - batch.settled} of {batch.items} answers lack "
+                        f"judgements by {batch.wanted} raters",
+                        where=f"{self.url}, project {batch.project}",
+                        fix="let people rate (`tutelage rate serve`), then run the same command again: it waits again",
+                    )
+                voice.tell(batch)
+                if self.trainer is not None:
+                    self.trainer.leave()
+                time.sleep(self.poll)
+                batch = batches.get(batch.id)
+        except (KeyboardInterrupt, SystemExit):
+            self.warn(
+                f"stopped while waiting for people: {batch.missing} judgements on {batch.items - batch.settled} of "
+                f"{batch.items} answers are missing. The batch stays open and people can go on; the same command goes "
+                f"on waiting for it. `tutelage rate batches --db {self.url}` shows or cancels it."
+            )
+            raise
+
+    def _read(self, settled: Sequence[Settled], posed: Posed) -> None:
+        """What counted, by answer; nothing else of the step is remembered."""
+        self._said, self._won = {}, {}
+        if self.plan.pairs:
+            self._won = {one: {} for one in posed.answers}
+            for question, item in zip(posed.questions, settled, strict=True):
+                self._read_pair(question, item)
+            return
+        for one, place in posed.places.items():
+            item = settled[place]
+            ratings = [rating for rating in item.ratings if rating.aspect in posed.questions[place].aspects]
+            if not ratings and item.fallback is not None:
+                ratings = [Rating(MODEL, MODEL, item.fallback, (0.0, 1.0))]
+            self._said[one] = ratings
+
+    def _read_pair(self, question: Comparison, item: Settled) -> None:
+        given = [1.0 if said.ranks[0] < said.ranks[1] else 0.5 if said.ranks[0] == said.ranks[1] else 0.0
+                 for said in item.judgements]  # fmt: skip
+        share = fmean(given) if given else item.fallback
+        first, second = (key(said) for said in question.candidates)
+        for one, other, won in ((first, second, share), (second, first, None if share is None else 1 - share)):
+            if won is not None:
+                self._won[one][other[1]] = won
+
+    def _is_known(self, sample: Sample) -> bool:
+        if not self.plan.pairs:
+            return bool(self._said.get(key(sample)))
+        others = [one for one in self._won if one[0] == key(sample)[0] and one != key(sample)]
+        return len(self._won[key(sample)]) == len(others)
+
+    def _ask_simulated(self, samples: Sequence[Sample]) -> None:
+        """Outside of training steps (held-out answers): simulated raters cost nothing, so they are asked at once."""
+        assert self.simulated is not None
+        with Store(self.url) as store:
+            posed = pose(self.plan, store, samples)
+            store.ask(posed.questions, self.plan.project, self.plan.raters)
+            ids = [question.id for question in posed.questions]
+            _answer(store, self.simulated, posed.questions, self.plan.raters)
+            given = store.judgements_of(ids)
+        for one, place in posed.places.items():
+            question = posed.questions[place]
+            self._said[one] = [
+                Rating(judgement.rater, aspect, judgement.scores[aspect], question.scale)
+                for judgement in given
+                if judgement.comparison == question.id
+                for aspect in question.aspects
+            ]
+
+    def _made_up(self, samples: Sequence[Sample]) -> list[bool]:
+        """A dry run asks nobody: what is recorded counts, the rest is made up, and said to be."""
+        self._said, self._won = {}, {}
+        told = {key(sample): _lot(sample) for sample in samples}
+        aspect = (*self.plan.aspects, "overall")[0]
+        known: dict[Key, list[Rating]] = {}
+        try:
+            with Store(self.url, create=False) as store:
+                posed = pose(self.plan, store, samples)
+                keys = {place: one for one, place in posed.places.items()}
+                for place, told_of in known_of(self.plan, Batches(store.database), posed) if keys else []:
+                    known.setdefault(keys[place], []).extend(told_of.ratings)
+        except MissingInputError:
+            self.say(f"there is no {self.url} yet: the run makes it")
+        for one, lot in told.items():
+            self._said[one] = known.get(one, [Rating("(made up)", aspect, lot, (0.0, 1.0))])
+            others = {other[1]: float(lot > told[other]) for other in told if other[0] == one[0] and other != one}
+            self._won[one] = others
+        made = len(told) - len(known)
+        if made:
+            self.warn(f"dry run: nobody is asked; made-up scores stand in for {made} of {len(told)} answers")
+        return [True] * len(samples)
+
+    def _nobody(self, count: int) -> UsageError:
+        return UsageError(
+            f"{count} answers would be put before people, who are asked only about the answers of training steps",
+            where=f"people:{self.url}",
+            fix="name what they have said already (people:RATINGS.jsonl), a reward model trained on it, or simulated "
+            "raters (?raters=default)",
+        )
+
+
+def _due(batch: Batch) -> bool:
+    over = batch.seconds_left <= 0 and batch.late in ("train", "model")
+    return batch.state == "open" and (batch.settled == batch.items or over)
+
+
+def _answer(store: Store, simulated: Simulated, asked: Sequence[Comparison], wanted: int) -> None:
+    """Simulated raters answer what these questions still lack."""
+    given: dict[str, set[str]] = {question.id: set() for question in asked}
+    for judgement in store.judgements_of(list(given)):
+        given[judgement.comparison].add(judgement.rater)
+    short = [question for question in asked if len(given[question.id]) < wanted]
+    waiting = [OpenQuestion(one, wanted - len(given[one.id]), frozenset(given[one.id])) for one in short]
+    simulated.answer(store, waiting)
+
+
+def _scales(heard: Sequence[Sequence[Rating]], shrinkage: float) -> RaterScales:
+    """Each judgement once, as the reward sees it: on 0..1, the mean over its aspects."""
+    scales = RaterScales(shrinkage)
+    for ratings in heard:
+        if ratings:
+            scores = [(one.score - one.scale[0]) / (one.scale[1] - one.scale[0]) for one in ratings]
+            scales.add([(ratings[0].rater, fmean(scores))])
+    return scales
+
+
+def _lot(sample: Sample) -> float:
+    """A score from 0 to 1 that means nothing, the same each time."""
+    return int(digest("made up", sample.prompt.id, sample.text)[:6], 16) / 0xFFFFFF

@@ -5,8 +5,11 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import pytest
+
 from hostile import CORPUS
 from rating_browser import Room, all_sent, next_task, press, ready, shown_ranks
+from tutelage.store.projects import Aspect
 
 
 def test_hostile_texts_run_nothing_and_fetch_nothing(room: Room, chrome: Any):
@@ -27,8 +30,19 @@ def test_hostile_texts_run_nothing_and_fetch_nothing(room: Room, chrome: Any):
     assert page.url.endswith("/rate") and wrong == []
 
 
-def test_the_next_task_is_there_within_a_tenth_of_a_second(room: Room, chrome: Any):
-    room.ask("pair", ["Scattering. " * 80, "Paint. " * 80], copies=64)
+KINDS: dict[str, tuple[list[str], tuple[str, ...]]] = {
+    "pair": (["Scattering. " * 80, "Paint. " * 80], ("1",)),
+    "ranking": (["Scattering. " * 60, "Paint. " * 60, "Both. " * 60, "No. " * 60], ("1", "2", "3", "4", "Enter")),
+    "scores": (["Scattering. " * 80], ("4",)),
+    "best": (["Scattering. " * 60, "Paint. " * 60, "Both. " * 60], ("2",)),
+    "edit": (["Scattering. " * 80], ("e", "End", "!", "Control+Enter")),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_next_task_is_there_within_a_tenth_of_a_second(kind: Any, room: Room, chrome: Any):
+    texts, keys = KINDS[kind]
+    room.ask(kind, texts, copies=64, aspects=(Aspect("right", {"en": "Right"}),) if kind == "scores" else ())
     page = room.enter(chrome)
     page.evaluate("""() => {
         window.took = [];
@@ -38,19 +52,21 @@ def test_the_next_task_is_there_within_a_tenth_of_a_second(room: Room, chrome: A
         new MutationObserver(() => requestAnimationFrame(() => requestAnimationFrame(drawn))).observe(
             document.querySelector('#task'), {attributeFilter: ['data-task']});
     }""")
-    task, best = ready(page), float("inf")
+    task, best, rounds = ready(page), float("inf"), 0
     for _ in range(3):  # other work on this machine can only make it slower: the quietest of three rounds counts
         page.evaluate("window.took.length = 0")
         for _ in range(20):
-            press(page, "1")
+            press(page, *keys)
             task = next_task(page, task)
+        rounds += 1
         took = sorted(page.evaluate("window.took"))
-        print(f"next task drawn after (ms): median {took[10]:.0f}, 95% {took[18]:.0f}, worst {took[-1]:.0f}")
+        print(
+            f"{kind:>8}: next task drawn after (ms) median {took[10]:3.0f}, 95% {took[18]:3.0f}, worst {took[-1]:3.0f}"
+        )
         if (best := min(best, took[18])) <= 100:
             break
     all_sent(page)
-    assert best <= 100
-    assert len(room.rows()) in (20, 40, 60)
+    assert best <= 100 and len(room.rows()) == 20 * rounds
 
 
 # ---------------------------------------------------------------- nothing lost, nothing doubled

@@ -199,3 +199,43 @@ def test_stats_names_no_flag_of_another_verb(world: Path, capsys: pytest.Capture
     assert main(["rate", "stats", "--db", "n.db"]) == 0
     said = capsys.readouterr().err
     assert "few pairs have more than one vote" in said and "--" not in said
+
+
+def test_a_database_is_copied_and_exported_alike(rate: Run, world: Path, simulated: dict[str, Any]) -> None:
+    told = rate("copy", "--from", "r.db", "--to", "copy.db")
+    assert told["rows"]["judgements"] == simulated["judgements"] and len(told["digest"]) == 64
+    for name in ("r", "copy"):
+        rate("export", "--db", f"{name}.db", "--out", f"{name}.raw.jsonl", "--kind", "raw")
+    assert (world / "r.raw.jsonl").read_bytes() == (world / "copy.raw.jsonl").read_bytes()
+    assert main(["rate", "copy", "--from", "r.db", "--to", "copy.db"]) == 73
+    assert main(["rate", "copy", "--from", "none.db", "--to", "new.db"]) == 66
+    assert not (world / "new.db").exists()
+
+
+def test_a_raw_export_of_a_past_time_is_as_it_was(rate: Run, world: Path, simulated: dict[str, Any]) -> None:
+    from datetime import UTC, datetime
+
+    rate("export", "--db", "r.db", "--out", "then.jsonl", "--kind", "raw")
+    newest = max(row["created"] for row in _read(world / "then.jsonl") if row.get("record") == "judgement")
+    first = _read(world / "then.jsonl")[-1]
+    from tutelage.store.store import Store
+
+    with Store(world / "r.db") as store:
+        last = store.judgements()[-1]
+        store.withdraw(last.id, "undone")
+    moment = datetime.fromtimestamp(newest, UTC).isoformat()
+    rate("export", "--db", "r.db", "--out", "again.jsonl", "--kind", "raw", "--at", moment)
+    rate("export", "--db", "r.db", "--out", "now.jsonl", "--kind", "raw")
+    assert len(_read(world / "now.jsonl")) == len(_read(world / "then.jsonl")) + 1
+    assert first["record"] and (world / "again.jsonl").stat().st_size > 0
+
+
+def test_parquet_goes_out_and_comes_back_in(rate: Run, world: Path, simulated: dict[str, Any]) -> None:
+    rate("export", "--db", "r.db", "--out", "raw.parquet", "--kind", "raw")
+    rate("export", "--db", "r.db", "--out", "raw.jsonl", "--kind", "raw")
+    rate("import", "--db", "two.db", "--data", "raw.parquet")
+    rate("export", "--db", "two.db", "--out", "two.jsonl", "--kind", "raw")
+    assert (world / "raw.jsonl").read_bytes() == (world / "two.jsonl").read_bytes()
+    told = rate("export", "--db", "r.db", "--out", "p.parquet", "--columns", "trl", "--test-fraction", "0.3")
+    assert told["train_rows"] + told["test_rows"] == told["preferences"]
+    assert (world / "p.test.parquet").exists() and not (world / "p.ties.parquet").exists()

@@ -98,7 +98,7 @@ def named(text: str) -> Source:
     if weights not in ("reliability", "none"):
         raise UsageError(f"weights={weights}", where=text, fix="weights=reliability or weights=none")
     without = [value for name, value in words if name == "without" and value]
-    return Source(url, told.get("project", ""), _moment(told.get("at", "")), without, cast(Weighting, weights))
+    return Source(url, told.get("project", ""), _moment(told.get("at", "")), without, weights)
 
 
 def load(

@@ -28,7 +28,7 @@ def choices(desk: Desk) -> Response:
     counts, excluded, names = desk.overview.by_rater(project), desk.people.excluded(project), desk.names()
     preview: list[list[tuple[str, str]]] = []
     if desk.settings.rows is not None and counts:
-        found = desk.settings.rows(desk.store, project, "preference", "reliability", None, excluded)
+        found = desk.settings.rows(desk.store, project, "preference", "none", None, excluded)
         preview = [_short(row) for row in islice(found, _PREVIEW)]
     return desk.page(
         "exports",
@@ -45,8 +45,8 @@ def choices(desk: Desk) -> Response:
 
 
 def _short(row: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """A row for people to look at: texts without their roles and cut, no meta."""
-    return [(name, _told(value)) for name, value in row.items() if name not in ("meta", "group")]
+    """A row for people to look at: texts without their roles and cut; no weight, which takes reading everything."""
+    return [(name, _told(value)) for name, value in row.items() if name not in ("meta", "group", "weight")]
 
 
 def _told(value: Any) -> str:

@@ -7,7 +7,7 @@ ask ──► questions ──► next_question (a lease) ──► answer ─�
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +19,6 @@ from tutelage.errors import DataError
 from tutelage.store.engine import Database
 from tutelage.store.handout import comparisons_of, lease, lease_of, origins
 from tutelage.store.rows import (
-    LATER,
     Question,
     check_comparison,
     check_judgement,
@@ -297,17 +296,6 @@ class Store:
         query = query.where(questions.c.purpose == "") if asked_only else query
         with self._database.reading() as connection:
             return {row.id: row.overlap for row in connection.execute(query)}
-
-    def add_history(self, rows: Sequence[Mapping[str, Any]]) -> int:
-        """Add rows of `history` of another database as they were, with their times; how many were new."""
-        with self._database.writing() as connection:
-            for row in rows:
-                self._add_raters(connection, [row["rater"]], row["rater_kind"], row["created"])
-            wanted = [column.name for column in judgements.columns if column.name != "number"]
-            told = [{name: row.get(name, LATER.get(name)) for name in wanted} for row in rows]
-            added = self._database.insert_new(connection, judgements, told)
-            settle(connection, sorted({row["question"] for row in told}))
-            return added
 
     def _add_raters(self, connection: sa.Connection, names: Iterable[str], kind: str, now: float) -> None:
         told = [{"id": name, "kind": "key" if name == GOLD else kind, "created": now} for name in names]

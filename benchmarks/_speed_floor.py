@@ -80,10 +80,8 @@ def needed(job: Job, model: Model, rows: list[tuple[int, ...]], answers: list[in
 
 
 def _learned(job: Job, model: Model, rows: list[tuple[int, ...]]) -> dict[str, float]:
-    if job.data == "docs":
-        groups = [(1, [row[0] - 1]) for row in rows]
-    else:
-        groups = [(row[0], list(row[1:])) for row in rows]
+    docs = job.data == "docs"
+    groups = [(1, [row[0] - 1]) if docs else (row[0], list(row[1:])) for row in rows]
     trunk, head = _forward(model, groups)
     if job.name == "reward":
         head = 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import dataclass, field
 from typing import Any
@@ -67,6 +68,8 @@ class Job:
     """optimiser steps in one round"""
     warm: int = 2
     """untimed steps before the first round: start, compilation, first allocation"""
+    tokens: tuple[int, int] = (32, 511)
+    """shortest and longest document, log-uniform"""
 
     @property
     def online(self) -> bool:
@@ -104,14 +107,15 @@ def lengths(job: Job, count: int) -> list[tuple[int, ...]]:
     """Tokens of each row: docs (all,), pairs (prompt, chosen, rejected), prompts (prompt,); stop tokens included."""
     draw = random.Random(f"{SEED} {job.data}")
     if job.data == "docs":
-        return [(round(2 ** draw.uniform(5, 9)) - 1,) for _ in range(count)]
+        low, high = (math.log2(size) for size in job.tokens)
+        return [(round(2 ** draw.uniform(low, high)),) for _ in range(count)]
     if job.data == "pairs":
         return [(draw.randint(32, 128), draw.randint(32, 127), draw.randint(32, 127)) for _ in range(count)]
     return [(draw.randint(16, 128),) for _ in range(count)]
 
 
 def rows(job: Job, words: list[str], count: int) -> list[dict[str, str]]:
-    """`count` rows of text in which every word is one token; the words are Zipf-like, so that there is a bias to learn."""
+    """`count` rows of text in which every word is one token; words are Zipf-like, so that there is a bias to learn."""
     draw = random.Random(f"{SEED} {job.data} words")
     weights = [1 / (rank + 5) for rank in range(len(words))]
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -43,6 +44,20 @@ def main() -> int:
     return 0
 
 
+class _Clock:
+    """Seconds from one event of the start to the next; the first is the start of the process."""
+
+    def __init__(self) -> None:
+        self.last = time.clock_gettime(time.CLOCK_BOOTTIME)
+        ticks = int(Path("/proc/self/stat").read_text(encoding="ascii").rpartition(")")[2].split()[19])
+        self.seconds = {"imports": self.last - ticks / os.sysconf("SC_CLK_TCK")}
+
+    def note(self, event: str) -> None:
+        """What happened since the last event was this."""
+        now = time.clock_gettime(time.CLOCK_BOOTTIME)
+        self.seconds[event], self.last = now - self.last, now
+
+
 def _train(asked: dict[str, Any], job: Job) -> None:
     from tutelage import registry
     from tutelage.algorithms import Algorithm
@@ -58,13 +73,16 @@ def _train(asked: dict[str, Any], job: Job) -> None:
         from tutelage.rewards.function import Function
 
         given = Given(reward=Function(rule))
+    clock = _Clock()
     gate = Gate(job.warm, job.steps)
-    run = _gated(gate, asked, job)(
+    run = _gated(gate, clock)(
         Path(config.out), command=name, config={}, origins={}, steps=asked["total"], save_every=10**9, quiet=True
     )
     toolbox = Toolbox(config, Path(config.out), lambda _: None, given)
     with run:
         algorithm = kind(config, toolbox)
+        algorithm.modules()  # loads what is lazy
+        clock.note("load")
         run.facts |= {"missing": missing, "weights": sha256(Path(config.model))}
         train(algorithm, Optimizer(algorithm, config, run.total), run)
 
@@ -84,7 +102,7 @@ def _config(kind: Any, asked: dict[str, Any], job: Job) -> tuple[Any, list[str]]
     return kind(**{name: value for name, value in (given | wished).items() if name in known}), missing
 
 
-def _gated(gate: Gate, asked: dict[str, Any], job: Job) -> Any:
+def _gated(gate: Gate, clock: _Clock) -> Any:
     from tutelage.train.run import Run
 
     class Gated(Run):
@@ -101,6 +119,9 @@ def _gated(gate: Gate, asked: dict[str, Any], job: Job) -> Any:
         def finish(self, step: int, algorithm: Any, optimizer: Any, metrics: Mapping[str, float]) -> None:
             self.seen.append(dict(metrics))
             super().finish(step, algorithm, optimizer, metrics)
+            if step < 2:
+                clock.note(("first_step", "second_step")[step])
+                self.facts["startup"] = clock.seconds
 
         def _facts(self) -> dict[str, Any]:
             rows, self.seen = self.seen, []

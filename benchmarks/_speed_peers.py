@@ -38,11 +38,13 @@ class Side:
     tcmalloc: bool = False
     order: bool = True
     """reads the rows in the order of the job (packing and length buckets do not)"""
+    label: str = ""
+    """what makes it different from another of the same name"""
 
     @property
     def name(self) -> str:
         """As a row says it."""
-        return f"{self.peer}, {self.setting}"
+        return f"{self.peer}, {self.setting}" + (f", {self.label}" if self.label else "")
 
 
 OURS = [
@@ -61,7 +63,7 @@ def _trl(version: str, environment: str, job: str) -> list[Side]:
         Side(peer, "best", environment, script, _FAST, tcmalloc=True),
     ]
     if job == "sft":
-        packing = _FAST | {"packing": True}
+        packing = _FAST | {"packing": True, "per_device_train_batch_size": 3}
         sides += [
             Side(peer, "length buckets", environment, script, _BUCKETS, tcmalloc=True, order=False),
             Side(peer, "packing", environment, script, packing, tcmalloc=True, order=False),

@@ -1,4 +1,4 @@
-"""The pipe between speed.py and one side (standard library alone): rounds are asked for one by one, so sides take turns.
+"""The pipe between speed.py and one side (standard library alone): rounds are asked for one by one, in turn.
 
 side → {"ready": …}          once its warm-up is done
 runner → {"round": r}        begin
@@ -13,6 +13,7 @@ import os
 import resource
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 PIPES = "SPEED_PIPES"
@@ -49,7 +50,8 @@ class Gate:
     def report(self, facts: dict[str, Any]) -> None:
         """A round is over; waits for the next."""
         wall, cpu, faults = (now - then for now, then in zip(_now(), self._from, strict=True))
-        self._tell({"wall": wall, "cpu": cpu, "faults": faults, "peak_gib": peak_gib()} | facts)
+        found = {"wall": wall, "cpu": cpu, "faults": faults, "peak_gib": peak_gib()}
+        self._tell(found | {"resident_gib": resident_gib()} | facts)
 
     def _tell(self, message: dict[str, Any]) -> None:
         self._out.write(json.dumps(message) + "\n")
@@ -71,5 +73,4 @@ def peak_gib() -> float:
 
 def resident_gib() -> float:
     """What it holds now."""
-    with open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[1]) * resource.getpagesize() / 2**30
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize() / 2**30

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import importlib
-import inspect
 import json
 import sys
 from pathlib import Path
@@ -50,12 +49,10 @@ def _trainer(asked: dict[str, Any], job: Job) -> Any:
     arguments = getattr(trl, config_name)(**_arguments(asked, job) | _special(job, asked))
     more: dict[str, Any] = {"reward_funcs": _reward} if job.online else {}
     start = asked["scorer"] if job.name == "reward" else asked["model"]
-    kind = getattr(trl, trainer_name)
-    trainer = kind(
+    return getattr(trl, trainer_name)(
         model=_load(start, job), args=arguments, train_dataset=data, processing_class=_tokenizer(start),
         callbacks=[_pauses(asked, job)], **more,
     )  # fmt: skip
-    return trainer
 
 
 def _arguments(asked: dict[str, Any], job: Job) -> dict[str, Any]:
@@ -111,6 +108,7 @@ def _pauses(asked: dict[str, Any], job: Job) -> Any:
     class Pauses(transformers.TrainerCallback):
         def __init__(self) -> None:
             self.rows: list[dict[str, float]] = []
+            self.tokens = 0.0
 
         def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             gate.boundary(state.global_step, self._facts)
@@ -128,6 +126,9 @@ def _pauses(asked: dict[str, Any], job: Job) -> Any:
             for theirs, ours in names.items():
                 if rows and theirs in rows[0]:
                     found[ours] = [row[theirs] for row in rows if theirs in row]
+            if rows and "num_tokens" in rows[-1] and not job.online:
+                found["tokens"] = rows[-1]["num_tokens"] - self.tokens
+                self.tokens = rows[-1]["num_tokens"]
             if rows and "completions/clipped_ratio" in rows[0]:
                 found["policy/stop_rate"] = [1 - row["completions/clipped_ratio"] for row in rows]
             return found
@@ -135,13 +136,75 @@ def _pauses(asked: dict[str, Any], job: Job) -> Any:
     return Pauses()
 
 
+class _InOrder:
+    """Prompts in the order of the job, whatever index the trainer's shuffled loader asks for."""
+
+    def __init__(self, prompts: list[list[int]]) -> None:
+        self.prompts = prompts
+        self.given = 0
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    def __getitem__(self, _: int) -> dict[str, list[int]]:
+        self.given += 1
+        return {"input_ids": self.prompts[(self.given - 1) % len(self.prompts)]}
+
+
 def _ppo(asked: dict[str, Any], job: Job) -> Any:
-    raise NotImplementedError("ppo")
+    """TRL's last PPO; policy, reference, critic and reward model all start as ours do."""
+    transformers, ppo = importlib.import_module("transformers"), importlib.import_module("trl.experimental.ppo")
+    settings = job.settings
+    tokenizer = transformers.AutoTokenizer.from_pretrained(asked["model"], padding_side="left")
+    lines = Path(asked["theirs"]).read_text(encoding="utf-8").splitlines()
+    prompts = [tokenizer(json.loads(line)["prompt"])["input_ids"] for line in lines]
+    told = {
+        "output_dir": asked["out"], "seed": settings["seed"], "use_cpu": asked["device"] == "cpu", "bf16": False,
+        "report_to": "none", "save_strategy": "no", "num_sample_generations": 0, "disable_tqdm": True,
+        "total_episodes": asked["total"] * job.batch, "per_device_train_batch_size": job.batch,
+        "gradient_accumulation_steps": 1, "num_mini_batches": settings["minibatches"], "kl_estimator": "k1",
+        "local_rollout_forward_batch_size": job.batch, "response_length": settings["max_new_tokens"],
+        "stop_token_id": tokenizer.eos_token_id, "missing_eos_penalty": None, "temperature": settings["temperature"],
+        "learning_rate": settings["learning_rate"], "lr_scheduler_type": "constant", "warmup_steps": 0,
+        "adam_epsilon": 1e-8, "num_ppo_epochs": settings["updates"], "kl_coef": settings["kl"], "whiten_rewards": False,
+        "gamma": 1.0, "lam": 0.95, "max_grad_norm": 1.0,
+    }  # fmt: skip
+    score = _scorer(asked["scorer"])
+    pauses = _pauses_of_ppo(_pauses(asked, job), score, prompts)
+    return ppo.PPOTrainer(
+        args=ppo.PPOConfig(**told | asked["flags"]), processing_class=tokenizer, model=_load(asked["model"], job),
+        ref_model=_load(asked["model"], job), reward_model=score, value_model=_scorer(asked["scorer"]),
+        train_dataset=_InOrder(prompts), callbacks=[pauses],
+    )  # fmt: skip
 
 
-def accepts(kind: Any, name: str) -> bool:
-    """Whether a function or class takes an argument of this name."""
-    return name in inspect.signature(kind).parameters
+def _scorer(folder: str) -> Any:
+    transformers, torch = importlib.import_module("transformers"), importlib.import_module("torch")
+    return transformers.AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
+
+
+def _pauses_of_ppo(pauses: Any, score: Any, prompts: list[list[int]]) -> Any:
+    """Its loop calls other hooks, and tells no lengths: they are read off what the reward model is given."""
+    began = pauses.on_step_begin
+    seen: list[float] = []
+    read = 0
+
+    def look(module: Any, args: Any, kwargs: dict[str, Any]) -> None:
+        nonlocal read
+        mask = kwargs["attention_mask"]
+        known = sum(len(prompts[(read + row) % len(prompts)]) for row in range(len(mask)))
+        read += len(mask)
+        seen.append((float(mask.sum()) - known) / len(mask))
+
+    def lengths(args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
+        row = {"loss": logs["loss/policy_avg"], "reward": logs["objective/scores"]}
+        pauses.rows.append(row | {"completions/mean_length": seen[-1], "entropy": logs["objective/entropy"]})
+
+    getattr(score, score.base_model_prefix).register_forward_pre_hook(look, with_kwargs=True)
+    pauses.on_step_begin = lambda *_, **__: None
+    pauses.on_step_end = lambda args, state, control, **_: began(args, state, control)
+    pauses.on_log = lengths
+    return pauses
 
 
 if __name__ == "__main__":

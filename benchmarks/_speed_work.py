@@ -38,7 +38,8 @@ def write_rows(folder: Path, job: Job, steps: int) -> tuple[Path, Path, list[dic
     made = [{"id": f"{job.data}-{index}"} | row for index, row in enumerate(made)]
     order = Order(count, job.batch, SEED)
     ordered = [made[index] for step in range(steps) for index in order.indices(step)]
-    ours, theirs = folder / f"{job.name}-{steps}.jsonl", folder / f"{job.name}-{steps}-ordered.jsonl"
+    name = "-".join(str(part) for part in (job.name, job.batch, *job.tokens, steps))
+    ours, theirs = folder / f"{name}.jsonl", folder / f"{name}-ordered.jsonl"
     for path, some in ((ours, made), (theirs, ordered)):
         path.write_text("".join(json.dumps(row) + "\n" for row in some), encoding="utf-8")
     return ours, theirs, ordered

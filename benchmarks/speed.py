@@ -19,9 +19,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from _speed_growth import NAMES, grown, listed
 from _speed_jobs import JOBS, MODELS, Job, lengths
+from _speed_judge import judged
 from _speed_peers import OURS, Side, peers, tcmalloc
-from _speed_report import judge, machine, pairs_of, table
+from _speed_report import Work, machine, pairs_of, table
 from _speed_side import Started
 
 HERE = Path(__file__).parent
@@ -31,28 +33,33 @@ RESULTS = HERE / "results"
 def main() -> int:
     """Measure what was asked for; print a table and store the rows."""
     asked = _asked()
-    out = asked.out.resolve()
-    out.mkdir(parents=True, exist_ok=True)
+    asked.out.mkdir(parents=True, exist_ok=True)
     kept = asked.results / f"speed-{asked.tag}.json"
     found: dict[str, Any] = {"command": " ".join(["python", "benchmarks/speed.py", *sys.argv[1:]])}
-    found |= {"machine": machine(asked), "rows": []}
+    found |= {"machine": machine(asked), "rows": [], "growth": []}
     for model in asked.models:
         for name in asked.jobs:
             try:
-                found["rows"] += _one(JOBS[name], model, asked, out)
+                if name in NAMES:
+                    found["growth"] += grown(name, model, asked)
+                else:
+                    found["rows"] += _one(JOBS[name], model, asked, found["machine"]["peaks"])
             except RuntimeError as error:
                 print(f"{name} {model}: {error}", flush=True)
                 continue
             asked.results.mkdir(parents=True, exist_ok=True)
             kept.write_text(json.dumps(found, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    print(table(found["rows"]))
+    print(table(found["rows"]) if found["rows"] else "")
+    print(listed(found["growth"]) if found["growth"] else "")
     print(f"\nrows: {kept}")
     return 0
 
 
 def _asked() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--jobs", nargs="+", default=["sft", "reward", "dpo", "sample", "grpo"], choices=list(JOBS))
+    parser.add_argument(
+        "--jobs", nargs="+", default=["sft", "reward", "dpo", "sample", "grpo"], choices=[*JOBS, *NAMES]
+    )
     parser.add_argument("--models", nargs="+", default=["small"], choices=list(MODELS))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=0, help="optimiser steps (calls) in a round; 0 = as the job says")
@@ -60,6 +67,7 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--settings", nargs="*", default=None, help="peers' settings: 'as it comes', best …")
     parser.add_argument("--ours", nargs="+", default=["best", "as it comes"], help="our settings, the first one leads")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--memory-steps", type=int, default=1000, help="of the job `memory`")
     parser.add_argument("--device", default="cpu", help="cpu, or cuda with --models 0.6b 1.7b")
     parser.add_argument("--out", type=Path, default=Path("runs/speed"), help="models, data and logs")
     parser.add_argument("--results", type=Path, default=RESULTS)
@@ -72,7 +80,7 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--full", action="store_true", help="every job, both models, every peer, six rounds")
     asked = parser.parse_args()
     if asked.full:
-        asked.jobs, asked.models, asked.rounds = list(JOBS), ["small", "gpt2"], 6
+        asked.jobs, asked.models, asked.rounds = [*JOBS, *NAMES], ["small", "gpt2"], 6
     return asked
 
 
@@ -85,36 +93,46 @@ def _sides(job: Job, asked: argparse.Namespace) -> list[Side]:
     return ours + theirs
 
 
-def _one(job: Job, model: str, asked: argparse.Namespace, out: Path) -> list[dict[str, Any]]:
-    """All sides of one job on one model, round by round; one row for each of our settings and each peer."""
+def told_of(
+    job: Job, changes: dict[str, Any], model: str, asked: argparse.Namespace, rounds: int = 0
+) -> tuple[dict[str, Any], list[dict[str, str]]]:
+    """What every side of a job is told, and the rows in the order in which they are read; made where missing."""
+    import torch
     from _speed_work import prepare, write_rows
 
-    changes = {"steps": asked.steps} if asked.steps else {}
-    job = dataclasses.replace(job, **changes)
-    start = prepare(out / f"start-{model}", MODELS[model])
-    total = job.warm + asked.rounds * job.steps + 1
+    torch.set_num_threads(asked.threads)
+    start = prepare(asked.out.resolve() / f"start-{model}", MODELS[model])
+    total = job.warm + (rounds or asked.rounds) * job.steps + 1
     ours, theirs, ordered = write_rows(start, job, total)
     told = {
-        "job": job.name, "changes": changes, "model": str(start / "model"), "scorer": str(start / "scorer"),
-        "ours": str(ours), "theirs": str(theirs), "threads": asked.threads, "device": asked.device, "total": total,
+        "job": job.name, "changes": changes, "model_name": model, "model": str(start / "model"),
+        "scorer": str(start / "scorer"), "ours": str(ours), "theirs": str(theirs), "threads": asked.threads,
+        "device": asked.device, "total": total,
     }  # fmt: skip
+    return told, ordered
+
+
+def _one(job: Job, model: str, asked: argparse.Namespace, peaks: dict[str, float]) -> list[dict[str, Any]]:
+    """All sides of one job on one model, round by round; one row for each of our settings and each peer."""
+    changes = {"steps": asked.steps} if asked.steps else {}
+    job = dataclasses.replace(job, **changes)
+    told, ordered = told_of(job, changes, model, asked)
     sides: list[Started] = []
-    print(
-        f"== {job.name}, {model}: {asked.rounds} rounds of {job.steps} step(s), {asked.threads} thread(s)", flush=True
-    )
+    shape = f"{asked.rounds} rounds of {job.steps} step(s), {asked.threads} thread(s)"
+    print(f"== {job.name}, {model}: {shape}", flush=True)
     try:
         for side in _sides(job, asked):
             if side.tcmalloc and not tcmalloc():
                 print(f"LEFT OUT tcmalloc for {side.name}: apt-get install libtcmalloc-minimal4", flush=True)
-            started = Started.start(side, told, asked, out / f"{job.name}-{model}")
+            started = Started.start(side, told, asked, asked.out.resolve() / f"{job.name}-{model}")
             if started:
                 sides.append(started)
         _rounds(sides, asked.rounds)
     finally:
         for side in sides:
             side.end()
-    rows = pairs_of(job, MODELS[model], model, sides, ordered, lengths(job, total * job.batch), asked)
-    return judge(rows, job, sides, start / "model", asked)
+    work = Work(job, MODELS[model], ordered, lengths(job, told["total"] * job.batch))
+    return judged(pairs_of(work, model, sides, peaks), job, sides, Path(told["model"]))
 
 
 def _rounds(sides: list[Started], rounds: int) -> None:

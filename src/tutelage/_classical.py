@@ -80,8 +80,13 @@ class _Work:
         unit = "R²" if self.fitted.target == "score" else "accuracy"
         return (
             f"{self.config.kind}: held-out {unit} {told['cv/score']:.3f} ± {told['cv/score_se']:.3f}, by length alone "
-            f"{told['cv/length_only']:.3f}; strength {told['cv/strength']:g} chosen by folds of whole prompts"
+            f"{told['cv/length_only']:.3f}; strength {told['cv/strength']:g} chosen among "
+            f"{told['cv/tried']:.0f} by folds of whole prompts{self._kernel()}"
         )
+
+    def _kernel(self) -> str:
+        count = self.fitted.report["fit/landmarks"] if self.fitted else 0
+        return f"; kernel approximated through {count:.0f} answers (Nyström), since there are many" if count else ""
 
     def _load(self, paths: str) -> Sequence[Any]:
         if is_database(paths):

@@ -15,10 +15,10 @@ from scipy.optimize import minimize
 
 from rewards import news_ratings as world
 from tutelage.errors import DataError, UsageError
-from tutelage.rewards import classical
+from tutelage.rewards import _fitting, _machines, classical
 from tutelage.rewards._examples import Examples, examples
 from tutelage.rewards._features import Reader, Scaling, embedder
-from tutelage.rewards._fitting import Strength, solve, split
+from tutelage.rewards._fitting import Strength, choose, solve, split
 from tutelage.rewards.classical import Classical
 from tutelage.types import Preference, Prompt, Ranking, Rated, Rating, Sample, Unpaired
 
@@ -102,6 +102,53 @@ def test_a_kernel_rank_svm_with_a_nearly_linear_kernel_is_the_linear_one() -> No
     a, b = kernel(X), linear(X)
     np.testing.assert_allclose(a[found.first] - a[found.second], b[found.first] - b[found.second], atol=0.03)
     assert kernel.intercept == 0
+
+
+@pytest.mark.parametrize("target", ["pair", "class", "score"])
+def test_nystrom_through_all_answers_is_the_kernel_itself(target: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    X, found = made(target)
+    exact = solve("svm-rbf", X, found, Strength(3.0, 1.0), variance=5.0)
+    monkeypatch.setattr(_machines, "EXACT_ROWS", 10)
+    monkeypatch.setattr(_machines, "_PASSES", 100_000)
+    assert _machines.landmarks("svm-rbf", found) == len(found.used) and not _machines.landmarks("svm", found)
+    close = solve("svm-rbf", X, found, Strength(3.0, 1.0), variance=5.0)
+    a, b = exact(X), close(X)
+    if target == "pair":  # only differences mean something
+        a, b = a[found.first] - a[found.second], b[found.first] - b[found.second]
+    assert np.corrcoef(a, b)[0, 1] > 0.99
+    if target == "pair":
+        np.testing.assert_allclose(a, b, atol=0.05)
+
+
+def test_few_landmarks_cost_little_and_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = world.preferred(300, seed=1)
+    monkeypatch.setattr(_machines, "EXACT_ROWS", 100)
+    monkeypatch.setattr(_machines, "LANDMARKS", 64)
+    fitted = classical.fit("svm-pair-rbf", rows)
+    assert fitted.report["fit/landmarks"] == 64 and fitted.machine.support.shape[0] == 64
+    assert classical.held_out(fitted, world.true_pairs(150, seed=99))["eval/accuracy"] > 0.8
+    assert classical.fit("svm-pair", rows).report["fit/landmarks"] == 0
+
+
+def test_strengths_that_only_learn_by_heart_are_left_untried() -> None:
+    rows = world.preferred(120, seed=1)
+    found = examples(rows)
+    blocks = Reader()(found.answers)
+    chosen = choose("svm", blocks, found)
+    assert 3 <= chosen.tried <= len(_fitting._SVM)
+    whole = max(
+        (_fitting.Chosen(Strength(C), *_marks(blocks, found, C)) for C in _fitting._SVM),
+        key=lambda one: (round(one.score, 9), -one.strength.value),
+    )
+    assert chosen.strength == whole.strength and chosen.score == pytest.approx(whole.score)
+
+
+def _marks(blocks: Any, found: Examples, C: float) -> tuple[float, float, float]:
+    marks = []
+    for train, held_out in split(found):
+        X = Scaling.of(blocks.take(train.used))(blocks)
+        marks.append(_fitting.quality(solve("svm", X, train, Strength(C))(X), held_out, train))
+    return float(np.mean(marks)), 0.0, 0.0
 
 
 def test_no_prompt_stands_on_both_sides_of_a_split_and_every_judgement_is_held_out_once() -> None:

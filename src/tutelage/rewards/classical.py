@@ -24,7 +24,8 @@ from tutelage.errors import DataError, UsageError
 from tutelage.rewards._base import RewardSource
 from tutelage.rewards._examples import Examples, Target, examples
 from tutelage.rewards._features import BUCKETS, PLAIN, Reader, Said, Scaling, embedder
-from tutelage.rewards._fitting import Machine, choose, ordered, solve
+from tutelage.rewards._fitting import choose, ordered, solve
+from tutelage.rewards._machines import Machine, landmarks
 from tutelage.types import Sample, plain
 
 FORMAT = 1
@@ -145,7 +146,7 @@ def fit(kind: str, rows: Sequence[Any], model: str = "") -> Fitted:
         model: a policy folder whose mean hidden states become features too.
 
     Raises:
-        UsageError: an unknown kind, or too many rows for a kernel. DataError: nothing can be learned from the rows.
+        UsageError: an unknown kind. DataError: nothing can be learned from the rows.
     """
     if kind not in KINDS:
         raise UsageError(f"'{kind}' is no classical reward", fix=f"choices: {', '.join(KINDS)}")
@@ -166,6 +167,8 @@ def fit(kind: str, rows: Sequence[Any], model: str = "") -> Fitted:
         "cv/accuracy_length_only": baseline.accuracy,
         "cv/strength": chosen.strength.value,
         "cv/width": chosen.strength.width,
+        "cv/tried": float(chosen.tried),
+        "fit/landmarks": float(landmarks(machine, found)),
         "fit/accuracy": ordered(raw, found),
         "data/judgements": float(len(found)),
         "data/answers": float(len(found.answers)),

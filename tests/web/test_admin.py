@@ -23,7 +23,17 @@ from tutelage.web._settings import Settings
 from tutelage.web.app import create_app
 
 IN = "/admin/projects/default"
-TABS = ("", "/questions", "/guidelines", "/settings", "/raters", "/agreement", "/leaderboard", "/exports")
+TABS = (
+    "",
+    "/questions",
+    "/guidelines",
+    "/settings",
+    "/raters",
+    "/adjudication",
+    "/agreement",
+    "/leaderboard",
+    "/exports",
+)
 PAGES = ("/admin", "/admin/new", "/admin/people", "/admin/audit", *(IN + tab for tab in TABS))
 
 
@@ -105,10 +115,12 @@ def test_settings_are_checked_field_by_field_and_nothing_typed_is_lost(admin: Te
     good = {
         "title": "News", "kind": "pair", "overlap": "5", "goal": "40", "budget": "0", "lease_seconds": "600",
         "strength": "3", "tie": "on", "open": "on", "flag": "unsafe", "gold_rate": "5", "repeat_rate": "2.5",
-        "random_share": "25", "selection": "random",
+        "random_share": "25", "selection": "random", "quiz": "0", "pass_mark": "80",
     }  # fmt: skip
     bad = admin.post(f"{IN}/settings", data=good | {"overlap": "0", "goal": "many", "random_share": "5"})
     assert bad.status_code == 400 and bad.text.count('class="error"') == 3 and 'value="many"' in bad.text
+    no_gold = admin.post(f"{IN}/settings", data=good | {"quiz": "5"})
+    assert no_gold.status_code == 400 and "Between 0 and 0" in no_gold.text, "a quiz needs questions with known answers"
     assert "Saved." in follow(admin, admin.post(f"{IN}/settings", data=good))
     settings = Projects(judged.database).settings("default")
     assert (settings.overlap, settings.repeat_rate, settings.flags) == (5, 0.025, ("unsafe",))

@@ -175,6 +175,15 @@ class Overview:
         candidates = tuple(sample_of(told[name], prompt) for name in row["candidates"])
         return Asked(dict(row), prompt, candidates, history, skipped)
 
+    def spent(self, project: str) -> tuple[int, int]:
+        """(judgements that count against the budget, leases that run now): together never above it."""
+        given = sa.select(sa.func.coalesce(sa.func.sum(questions.c.given), 0)).where(questions.c.project == project)
+        held = sa.select(sa.func.count()).select_from(leases).join(questions, questions.c.id == leases.c.question)
+        with self._database.reading() as connection:
+            running = (questions.c.project == project, leases.c.purpose == "")
+            held = held.where(*running, leases.c.expires > self._database.now(connection))
+            return int(connection.execute(given).scalar_one()), connection.execute(held).scalar_one()
+
     def by_rater(self, project: str = "") -> dict[str, tuple[int, float]]:
         """rater → (judgement rows, time of the last) in a project, or in all."""
         query = sa.select(judgements.c.rater, sa.func.count(), sa.func.max(judgements.c.created))

@@ -15,6 +15,7 @@ from tutelage.errors import DataError, DeniedError
 from tutelage.store.audit import note
 from tutelage.store.engine import Database
 from tutelage.store.schema import accounts, exclusions, invitations, members, raters, sessions
+from tutelage.store.standing import GOLD
 
 Role = Literal["admin", "rater"]
 ROLES: tuple[Role, ...] = ("admin", "rater")
@@ -108,6 +109,8 @@ class People:
         token = secrets.token_urlsafe(32)
         with self._database.writing() as connection:
             now = self._database.now(connection)
+            if rater == GOLD:
+                raise DataError(f"the rater id {GOLD!r} stands for known answers, not for a person")
             if rater and connection.execute(sa.select(accounts).where(accounts.c.rater == rater)).first() is None:
                 raise DataError(f"there is no rater {rater!r}")
             told = {"project": project, "role": role, "name": clean_name(name), "rater": rater, "language": language}
@@ -139,7 +142,7 @@ class People:
         with self._database.writing() as connection:
             now = self._database.now(connection)
             row = self._open(connection, token)
-            rater = row["rater"] or f"r-{secrets.token_hex(5)}"
+            rater = row["rater"] or f"r-{secrets.token_hex(5)}"  # never `gold`, which stands for no person
             used = sa.update(invitations).where(invitations.c.digest == row["digest"], invitations.c.used.is_(None))
             if connection.execute(used.values(used=now, rater=rater)).rowcount != 1:
                 raise InvitationError("this link was used already")
@@ -250,6 +253,13 @@ class People:
         with self._database.reading() as connection:
             newest = {row.rater: row for row in connection.execute(query)}
         return {rater: row.reason for rater, row in newest.items() if row.excluded}
+
+    def exclusions(self, project: str, rater: str) -> list[dict[str, Any]]:
+        """Every time a rater was left out or taken in again, newest first: excluded, reason, actor, created."""
+        mine = (exclusions.c.project == project, exclusions.c.rater == rater)
+        query = sa.select(exclusions).where(*mine).order_by(exclusions.c.number.desc())
+        with self._database.reading() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
 
     def _begin(self, connection: sa.Connection, rater: str, project: str, now: float, seconds: float) -> str:
         cookie = secrets.token_urlsafe(32)

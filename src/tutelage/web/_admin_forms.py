@@ -22,9 +22,11 @@ NUMBERS: Mapping[str, tuple[float, float, float]] = {
     "gold_rate": (0, 50, 0),
     "repeat_rate": (0, 50, 0),
     "random_share": (20, 100, 0),
+    "quiz": (0, 100, 1),
+    "pass_mark": (0, 100, 0),
 }
 """name → least, most, and 1 for whole numbers"""
-_SHARES = ("gold_rate", "repeat_rate", "random_share")
+_SHARES = ("gold_rate", "repeat_rate", "random_share", "pass_mark")
 TICKS = ("tie", "both_bad", "comment", "open")
 
 

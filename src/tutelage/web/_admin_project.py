@@ -10,10 +10,12 @@ from markupsafe import Markup
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from tutelage.store.decisions import Decisions
 from tutelage.store.projects import FLAGS
 from tutelage.web._admin_forms import aspect_values, one, read_aspects, read_settings, settings_values
 from tutelage.web._admin_numbers import ago, iso, judgement_line, when
 from tutelage.web._admin_page import Desk, Form, slug_of
+from tutelage.web._admin_quality import selection
 from tutelage.web.text import to_html
 
 GUIDELINES = 60_000
@@ -53,8 +55,20 @@ def progress(desk: Desk) -> Response:
         kinds=desk.overview.kinds(project),
         latest=latest,
         waiting=waiting,
+        selection=selection(desk, project),
+        budget=_budget(desk, project),
         live="live" in desk.request.query_params,
     )
+
+
+def _budget(desk: Desk, project: str) -> dict[str, str] | None:
+    """How much of the budget is spent; None where there is none."""
+    budget = desk.projects.settings(project).budget
+    if not budget:
+        return None
+    given, held = desk.overview.spent(project)
+    note = desk.words["selection"]["budget_note"].format(budget=f"{budget:,}", held=held)
+    return {"given": f"{given:,}", "note": note}
 
 
 def guidelines(desk: Desk) -> Response:
@@ -129,15 +143,21 @@ def settings(desk: Desk) -> Response:
     """What is asked and how much of it."""
     project = desk.project()
     values = settings_values(desk.projects.settings(project))
-    return desk.page("settings", "settings", project, values=values, problems={}, all_flags=FLAGS, methods=methods())
+    golds = Decisions(desk.store.database).golds(project)
+    told = {"values": values, "problems": {}, "all_flags": FLAGS, "methods": methods(), "golds": golds}
+    return desk.page("settings", "settings", project, **told)
 
 
 def change(desk: Desk, form: Form) -> Response:
     """Put settings in force, or show the form again with what is wrong."""
     project, before = desk.project(), desk.projects.settings(desk.project())
     checked, after = read_settings(form.fields, before, methods(), desk.words["form"])
+    golds = Decisions(desk.store.database).golds(project)
+    if after.quiz > golds:
+        checked.problems["quiz"] = desk.words["form"]["between"].format(least=0, most=golds)
     if checked.problems:
         told = {"values": checked.values, "problems": checked.problems, "all_flags": FLAGS, "methods": methods()}
+        told |= {"golds": golds}
         return desk.page("settings", "settings", project, 400, **told)
     text = desk.words["form"]["unchanged"]
     if after != before:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -15,6 +16,7 @@ from tutelage.store.answers import read_answers
 from tutelage.store.audit import record
 from tutelage.store.overview import SHOWS, Show
 from tutelage.store.rows import text_of
+from tutelage.store.standing import GOLD
 from tutelage.types import Text, plain
 from tutelage.web._admin_forms import kind_of, number, one
 from tutelage.web._admin_numbers import ago, iso, judgement_line, visible
@@ -76,6 +78,8 @@ def question(desk: Desk) -> Response:
         | {
             "rater": names.get(row["rater"], visible(row["rater"])),
             "stands": row["stands"],
+            "purpose": row["purpose"],
+            "key": row["rater"] == GOLD,
             "edit": visible(row["edit"]),
         }
         for row in found.history
@@ -101,12 +105,15 @@ def question(desk: Desk) -> Response:
         number=number_,
         kind=kind,
         overlap=found.row["overlap"],
-        given=sum(row["stands"] for row in found.history),
+        given=sum(row["stands"] and not row["purpose"] and row["rater"] != GOLD for row in found.history),
         probability=found.row["probability"],
         prompt=_turns(found.prompt.content),
         answers=answers,
         history=history,
         skips=skips,
+        aspects=list(found.row["aspects"]),
+        scale=found.row["scale"],
+        is_gold=found.row["purpose"] == "gold",
     )
 
 
@@ -148,6 +155,7 @@ def bring_in(desk: Desk, form: Form) -> Response:
     comparisons = desk.settings.questions(samples, project, kind, **told, aspects=alike, scale=scale)
     if not comparisons:
         return questions(desk, words["questions"]["no_questions"])
+    Random(project).shuffle(comparisons)  # an order drawn once: who stops half way has a fair sample
     new = desk.store.ask(comparisons, project, chosen["overlap"])
     after = {"answers": len(samples), "questions": new, "kind": kind, "overlap": chosen["overlap"]}
     record(desk.store.database, desk.session.rater, "import answers", project, after=after)

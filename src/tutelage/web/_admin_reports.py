@@ -7,9 +7,10 @@ from typing import Any
 
 from starlette.responses import Response
 
+from tutelage.store.decisions import Decisions
 from tutelage.store.work import Work
 from tutelage.web._admin_forms import one
-from tutelage.web._admin_numbers import agreement_lines, board, other_measures, rater_rows
+from tutelage.web._admin_numbers import agreement_lines, board, other_measures, rater_rows, visible
 from tutelage.web._admin_page import Desk, Form, slug_of
 
 _EMPTY: Mapping[str, Any] = {
@@ -25,7 +26,7 @@ _EMPTY: Mapping[str, Any] = {
 _KEPT, _QUEUE = 16, 20
 
 
-def _report(desk: Desk, project: str, without: Collection[str] = ()) -> Mapping[str, Any]:
+def report_of(desk: Desk, project: str, without: Collection[str] = ()) -> Mapping[str, Any]:
     """The statistics of a project; empty where nothing was judged yet or the server was not given any."""
     if desk.settings.report is None or not desk.overview.by_rater(project):
         return _EMPTY
@@ -42,10 +43,20 @@ def _report(desk: Desk, project: str, without: Collection[str] = ()) -> Mapping[
 def raters(desk: Desk) -> Response:
     """How each rater judges."""
     project = desk.project()
-    told, excluded = _report(desk, project), desk.people.excluded(project)
+    told, excluded = report_of(desk, project), desk.people.excluded(project)
     rows = rater_rows(told, excluded, desk.names(), desk.words)
+    names, words = desk.names(), desk.words["rater"]
+    kept = [
+        {
+            "rater": name,
+            "name": names.get(name, visible(name)),
+            "quiz": words["quiz_failed"].format(right=row["right"], asked=row["asked"]),
+        }
+        for name, row in Decisions(desk.store.database).admissions(project).items()
+        if not row["admitted"]
+    ]
     thin = bool(rows) and told["votes_per_pair"] < 1.5
-    return desk.page("raters", "raters", project, rows=rows, thin=thin)
+    return desk.page("raters", "raters", project, rows=rows, thin=thin, kept=kept)
 
 
 def exclude(desk: Desk, form: Form) -> Response:
@@ -64,7 +75,7 @@ def exclude(desk: Desk, form: Form) -> Response:
 def agreement(desk: Desk) -> Response:
     """How far raters mean the same."""
     project = desk.project()
-    told = _report(desk, project, desk.people.excluded(project))
+    told = report_of(desk, project, desk.people.excluded(project))
     rows, words = agreement_lines(told, desk.words), desk.words["agreement"]
     more = [{"title": words["others"], "columns": words["measures"], "rows": other_measures(told, desk.words)}]
     numbers = desk.overview.numbers([doubt["question"] for doubt in told["adjudicate"][:_QUEUE]])
@@ -92,5 +103,5 @@ def leaderboard(desk: Desk) -> Response:
         "leaderboard",
         "leaderboard",
         project,
-        board=board(_report(desk, project, desk.people.excluded(project)), desk.words),
+        board=board(report_of(desk, project, desk.people.excluded(project)), desk.words),
     )

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tutelage.statistics.saving import Saving
+from tutelage.store.batches import waiting_of
 from tutelage.store.store import Store
 
 
@@ -38,7 +40,7 @@ class Settings:
     """the server is reached by HTTPS: cookies go no other way"""
     session_seconds: float = 30 * 86400.0
     limits: Limits = field(default_factory=Limits)
-    waiting: Callable[[Store, str], tuple[int, float] | None] | None = None
+    waiting: Callable[[Store, str], tuple[int, float] | None] | None = waiting_of
     """(store, project) → how many judgements a training run still needs, and in how many seconds; None = none waits"""
     report: Callable[..., Mapping[str, Any]] | None = None
     """(store, project, raters left out, skips) → agreement, raters, models: `labelers._consensus.report`"""
@@ -46,5 +48,7 @@ class Settings:
     """makes answers to imported prompts with a model folder, where the server was started with one"""
     questions: Callable[..., Any] | None = None
     """(samples, project, kind, per_prompt, size, aspects) → comparisons, as `labelers._desk.questions_of` makes them"""
+    saving: Callable[[Store, str], tuple[Saving, str]] | None = None
+    """(store, project) → what choosing questions saved, and why it cannot be said: `labelers._choosing.saving`"""
     rows: Callable[..., Any] | None = None
     """(store, project, kind, weights, at, raters left out) → rows of an export: `labelers._desk.rows_of`"""

@@ -1,6 +1,7 @@
 """The admin's pages, rendered on the server: GET shows and changes nothing, a form changes and leads on (303).
 
-projects ─► progress · questions · guidelines · settings · raters · agreement · leaderboard · exports · people · audit
+projects ─► progress · questions · adjudication · guidelines · settings · raters · agreement · leaderboard · exports
+people · audit
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from tutelage.store.people import DAY
 from tutelage.store.projects import ProjectSettings
 from tutelage.web import _admin_exports as exports
 from tutelage.web import _admin_project as inside
+from tutelage.web import _admin_quality as quality
 from tutelage.web import _admin_questions as asked
 from tutelage.web import _admin_reports as reports
 from tutelage.web._admin_forms import kind_of, number, one
@@ -178,12 +180,16 @@ routes = [
     Route(f"{_IN}/questions", shown(asked.questions), methods=["GET"]),
     Route(f"{_IN}/questions", sent(asked.bring_in), methods=["POST"]),
     Route(f"{_IN}/questions/{{number:int}}", shown(asked.question), methods=["GET"]),
+    Route(f"{_IN}/questions/{{number:int}}", sent(quality.decide), methods=["POST"]),
+    Route(f"{_IN}/adjudication", shown(quality.adjudication), methods=["GET"]),
     Route(f"{_IN}/guidelines", shown(inside.guidelines), methods=["GET"]),
     Route(f"{_IN}/guidelines", sent(inside.publish), methods=["POST"]),
     Route(f"{_IN}/settings", shown(inside.settings), methods=["GET"]),
     Route(f"{_IN}/settings", sent(inside.change), methods=["POST"]),
     Route(f"{_IN}/raters", shown(reports.raters), methods=["GET"]),
     Route(f"{_IN}/raters", sent(reports.exclude), methods=["POST"]),
+    Route(f"{_IN}/raters/admit", sent(quality.admit), methods=["POST"]),
+    Route(f"{_IN}/raters/{{rater}}", shown(quality.rater), methods=["GET"]),
     Route(f"{_IN}/agreement", shown(reports.agreement), methods=["GET"]),
     Route(f"{_IN}/leaderboard", shown(reports.leaderboard), methods=["GET"]),
     Route(f"{_IN}/exports", shown(exports.choices), methods=["GET"]),

@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tutelage.errors import DataError
+from tutelage.store.hidden import NotAdmittedError
 from tutelage.store.people import LANGUAGES, Session
 from tutelage.store.projects import Projects, ProjectSettings
 from tutelage.store.store import Store
@@ -64,9 +65,13 @@ class Desk:
         rubric = self.projects.rubric(project).version
         tasks: list[Task] = []
         if settings.open:
-            tasks = self.work.take(
-                self.session.rater, project, count=count, lease_seconds=settings.lease_seconds, rubric=rubric
-            )
+            try:
+                tasks = self.work.take(
+                    self.session.rater, project, count=count, lease_seconds=settings.lease_seconds, rubric=rubric
+                )
+            except NotAdmittedError as error:  # said in the rater's language: the screen shows it as it is
+                words = _pages.words(self.session.language)["door"]
+                raise NotAdmittedError(words["quiz_failed_text"], fix=words["quiz_failed_fix"]) from error
         return {"tasks": [self._json(task, settings) for task in tasks]}
 
     def submit(self, body: _body.Body) -> JSON:

@@ -62,7 +62,10 @@ class Files(StaticFiles):
 
 
 async def rate(request: Request) -> Response:
-    """The rating screen; everything it shows comes from the JSON interface."""
+    """The rating screen; everything it shows comes from the JSON interface. Who failed the quiz is told so instead."""
+    desk = api.Desk(request)
+    if await run_in_threadpool(desk.work.refused, desk.session.rater, desk.session.project):
+        return _pages.render(request, "refused.html.j2", 403)
     boot = {
         "language": _pages.language_of(request),
         "theme": _pages.theme_of(request),

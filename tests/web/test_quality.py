@@ -1,0 +1,155 @@
+"""Hidden gold, repeats, the quiz and decisions, through the pages and the interface that people use."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+
+import pytest
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from rating_room import HOST, OPEN, SECRET, Enter, answer, questions, take
+from tutelage.labelers import _desk
+from tutelage.labelers._choosing import saving
+from tutelage.labelers._consensus import report
+from tutelage.store.decisions import add_gold
+from tutelage.store.projects import Projects, ProjectSettings
+from tutelage.store.store import Store
+from tutelage.types import Judgement
+from tutelage.web._settings import Settings
+from tutelage.web.app import create_app
+
+IN = "/admin/projects/default"
+
+
+@pytest.fixture
+def app(store: Store) -> Starlette:
+    lent = {"report": report, "questions": _desk.questions_of, "rows": _desk.rows_of, "saving": saving}
+    return create_app(store, Settings(hosts=(HOST,), secret=SECRET, limits=OPEN, **lent))
+
+
+def with_gold(store: Store, count: int, **settings: object) -> None:
+    """Gold questions of which the first answer is the better one."""
+    asked = questions(count, name="gold")
+    add_gold(store, asked, [Judgement("", one.id, "", (1, 2)) for one in asked], "default")
+    Projects(store.database).change("default", ProjectSettings(**settings), actor="test")  # type: ignore[arg-type]
+
+
+def says(task: dict[str, object], right: bool) -> dict[str, object]:
+    return answer(task) | {"ranks": [1, 2] if right else [2, 1]}
+
+
+def test_a_check_looks_like_any_other_task(store: Store, enter: Enter):
+    with_gold(store, 40, gold_rate=0.3, repeat_rate=0.2)
+    store.ask(questions(60), overlap=1)
+    rater = enter("ann")
+    seen: list[dict[str, object]] = []
+    for number in range(60):
+        (task,) = take(rater)
+        seen.append(task)
+        reply = rater.post("/api/v1/judgements", json=answer(task))
+        assert reply.json() == {"id": reply.json()["id"], "stored": True, "extra": False}
+        assert rater.get("/api/v1/me").json()["today"]["done"] == number + 1, "the count goes on for every task alike"
+    purposes = {row["purpose"] for row in store.history() if row["rater"] != "gold"}
+    assert purposes == {"", "gold", "repeat"}
+    assert len({frozenset(task) for task in seen}) == 1 and not any(task["repeated"] for task in seen)
+    ids = [str(task["id"]) for task in seen]
+    assert len(set(ids)) == 60 and ids == sorted(ids, key=lambda name: int(name[1:])), "ids tell the order and no more"
+    assert "gold" not in json.dumps([{**task, "prompt": "", "candidates": ""} for task in seen])
+
+
+def test_who_fails_the_quiz_gets_no_work_until_an_admin_lets_them_in(store: Store, enter: Enter):
+    with_gold(store, 5, quiz=4, pass_mark=0.75)
+    store.ask(questions(3), overlap=3)
+    bad, good, admin = enter("bad"), enter("good"), enter("Dana", role="admin")
+    for rater, right in ((bad, 2), (good, 3)):
+        for number in range(4):
+            (task,) = take(rater)
+            assert rater.post("/api/v1/judgements", json=says(task, number < right)).status_code == 200
+    assert len(take(good, 2)) == 2
+    for language, word in (("en", "no more work"), ("zh", "没有更多任务")):
+        bad.post("/api/v1/language", json={"language": language})
+        refused = bad.post("/api/v1/tasks/next", json={"n": 1})
+        assert refused.status_code == 403 and word in refused.json()["error"]["what"]
+        page = bad.get("/rate")
+        assert page.status_code == 403 and word in page.text
+    assert {row["purpose"] for row in store.history()} == {"quiz", ""}, "'' is that of the known answers"
+    raters = admin.get(f"{IN}/raters").text
+    found = re.search(r'name="rater" value="([^"]+)"', raters)
+    assert found and "not passed, 2 of 4 right" in raters
+    reply = admin.post(f"{IN}/raters/admit", data={"rater": found.group(1)})
+    assert "may work from now on" in admin.get(reply.headers["location"]).text
+    assert len(take(bad, 2)) == 2 and bad.get("/rate").status_code == 200
+    assert "let a rater in" in admin.get("/admin/audit").text
+    again = admin.post(f"{IN}/raters/admit", data={"rater": found.group(1)})
+    assert "no such rater" in admin.get(again.headers["location"]).text
+
+
+def test_taking_a_quiz_answer_back_afterwards_changes_nothing(store: Store, enter: Enter):
+    with_gold(store, 3, quiz=2, pass_mark=1.0)
+    store.ask(questions(3), overlap=3)
+    rater = enter("ann")
+    sent = [says(take(rater)[0], right) for right in (True,)]
+    assert rater.post("/api/v1/judgements", json=sent[0]).status_code == 200
+    wrong = says(take(rater)[0], False)
+    assert rater.post("/api/v1/judgements", json=wrong).status_code == 200
+    undone = rater.post(f"/api/v1/judgements/{wrong['id']}/undo", json={"id": answer(undone_task())["id"]})
+    task = undone.json()["task"]
+    assert rater.post("/api/v1/judgements", json=says(task, True)).status_code == 200
+    assert rater.post("/api/v1/tasks/next", json={"n": 1}).status_code == 403
+
+
+def undone_task() -> dict[str, object]:
+    return {"id": "t1", "shown": [0, 1], "kind": "pair"}
+
+
+def test_a_doubtful_question_is_decided_and_may_become_gold(store: Store, enter: Enter):
+    store.ask(questions(3), overlap=2)
+    for number, (ann, bob) in enumerate((((1, 2), (2, 1)), ((1, 2), (1, 2)), ((2, 1), (2, 1)))):
+        for rater, ranks in (("ann", ann), ("bob", bob)):
+            told = Judgement(f"{rater}{number}", f"SECRET-q-pair-{number}", rater, ranks, shown=(0, 1), seconds=4.0)
+            store.answer_many([told])
+    admin = enter("Dana", role="admin")
+    queue = admin.get(f"{IN}/adjudication").text
+    assert "/questions/1#decide" in queue and "/questions/2#decide" not in queue
+    exports = [export(admin, kind) for kind in ("preference", "raw")]
+    assert admin.post(f"{IN}/questions/1", data={"comment": "?"}).status_code == 303
+    assert "Choose an answer first." in admin.get(f"{IN}/questions/1").text
+    decided = admin.post(f"{IN}/questions/1", data={"choice": "1", "comment": "more faithful", "gold": "on"})
+    page = html.unescape(admin.get(decided.headers["location"]).text)
+    assert "Decided. Exports" in page and "decided by an admin" in page and "more faithful" in page
+    assert "/questions/1#decide" not in admin.get(f"{IN}/adjudication").text
+    rows = [row for row in export(admin, "preference") if row["meta"]["samples"][0].startswith("SECRET-q0")]
+    assert len(rows) == 1 and rows[0]["chosen"][0]["content"] == "**Answer** 1 to q0", "the decision holds"
+    assert len(exports[0]) == 2 and len(export(admin, "preference")) == 3, "what was split now counts"
+    assert "decided a question" in admin.get("/admin/audit").text
+    assert "1 in this list" in admin.get(f"{IN}/questions?show=gold").text
+    admin.post(f"{IN}/questions/1", data={"unmark": "1"})
+    assert "0 in this list" in admin.get(f"{IN}/questions?show=gold").text
+
+
+def export(admin: TestClient, kind: str) -> list[dict[str, object]]:
+    reply = admin.post(f"{IN}/exports", data={"kind": kind, "weights": "reliability"})
+    return [json.loads(line) for line in reply.text.splitlines()]
+
+
+def test_a_raters_page_shows_what_is_known_and_every_exclusion(store: Store, enter: Enter):
+    with_gold(store, 30, gold_rate=0.4, repeat_rate=0.1)
+    store.ask(questions(50), overlap=2)
+    for name, right in (("ann", True), ("liar", False)):
+        rater = enter(name)
+        for _ in range(50):
+            for task in take(rater):
+                rater.post("/api/v1/judgements", json=says(task, right))
+    admin = enter("Dana", role="admin")
+    overview = admin.get(f"{IN}/raters").text
+    liar = re.search(r'/raters/([^"]+)">liar<', overview)
+    assert liar
+    page = admin.get(f"{IN}/raters/{liar.group(1)}").text
+    assert "fails known answers" in page and "Known answers right" in page and "0 %" in page
+    admin.post(f"{IN}/raters", data={"rater": liar.group(1), "exclude": "1", "reason": "upside down"})
+    page = admin.get(f"{IN}/raters/{liar.group(1)}").text
+    assert "upside down" in page and "Dana" in page
+    assert admin.get(f"{IN}/raters/nobody").status_code == 404

@@ -51,7 +51,7 @@ def train(
         return rehearse(kind, config, say, given, warn)
     toolbox = Toolbox(config, Path(config.out), say, given, warn=warn)
     with _run(name, resolved, lambda: steps_of(kind, toolbox), ui) as run:
-        toolbox.trainer = Trainer(Path(config.out), run.leave)
+        toolbox.trainer = Trainer(Path(config.out), run.leave, run.say, lambda text: run.warn("people", text))
         if run.done:
             run.say(f"already complete: {config.out}")
             return Path(config.out)

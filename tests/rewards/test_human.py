@@ -15,8 +15,10 @@ import torch
 from rewards import news_ratings as world
 from tutelage.data.sources.news import taste
 from tutelage.errors import DataError, TryAgainError, UsageError
-from tutelage.labelers._scores import Live, Plan, Recorded, asking, scales_of
+from tutelage.labelers._live import Live, Plan, Trainer
+from tutelage.labelers._scores import Recorded, asking, scales_of
 from tutelage.labelers.simulated import DEFAULT, Simulated
+from tutelage.rewards._live import LiveHuman
 from tutelage.rewards._named import People
 from tutelage.rewards.human import Human
 from tutelage.statistics.severity import RaterScales
@@ -137,7 +139,7 @@ def test_recorded_scores_are_found_by_their_content(tmp_path: Path) -> None:
 
 def simulated(url: Path, **more: Any) -> Live:
     labeler = Simulated(DEFAULT, taste, 3)
-    return Live(str(url), Plan(**({"raters": 10} | more)), labeler)
+    return Live(str(url), Plan(**({"raters": 10} | more)), simulated=labeler)
 
 
 def test_ten_simulated_raters_answer_through_the_real_store_once(tmp_path: Path) -> None:
@@ -155,14 +157,20 @@ def test_ten_simulated_raters_answer_through_the_real_store_once(tmp_path: Path)
         assert store.stats()["judgements"] == 120 and store.stats()["questions"] == 12
 
 
-def test_people_are_asked_and_waited_for_until_the_time_is_over(tmp_path: Path) -> None:
+def test_a_run_stops_at_the_deadline_where_it_was_told_to_and_goes_on_later(tmp_path: Path) -> None:
     url, heard = tmp_path / "r.db", list[str]()
     asked = world.answers(1, 2, seed=1)[0]
-    with pytest.raises(TryAgainError, match=r"2 of 2 answers lack scores by 2 raters") as caught:
-        Live(str(url), Plan(raters=2, wait=0), say=heard.append)(asked)
+
+    def source(wait: float) -> Live:
+        return Live(str(url), Plan(raters=2, wait=wait, late="stop"), Trainer(tmp_path / "run"), say=heard.append)
+
+    with pytest.raises(TryAgainError, match=r"2 of 2 answers lack judgements by 2 raters") as caught:
+        source(0).wait(asked, 0)
     assert caught.value.exit_code == 75 and "same command again" in str(caught.value)
 
     def people() -> None:
+        while not heard:  # the run waits
+            time.sleep(0.02)
         with Store(url, create=False) as store:
             for rater in ("ann", "bob"):
                 while (question := store.next_question(rater)) is not None:
@@ -172,23 +180,55 @@ def test_people_are_asked_and_waited_for_until_the_time_is_over(tmp_path: Path) 
 
     rater = threading.Thread(target=people)
     rater.start()
-    found = Human(Live(str(url), Plan(raters=2, wait=30), say=heard.append)).score(asked)
+    later = LiveHuman(source(60))
+    assert later.ready(asked, 0) == [True, True]
     rater.join()
-    assert found.value.tolist() == pytest.approx([0.6, 0.6]) and "waiting for people" in heard[-1]
+    assert later.score(asked).value.tolist() == pytest.approx([0.6, 0.6])
+    assert "waiting for people" in heard[1]
 
 
 def test_what_people_said_already_is_not_asked_again(tmp_path: Path) -> None:
     asked = world.answers(2, 2, seed=1)
     first = simulated(tmp_path / "r.db", raters=3)
     first([*asked[0]])
-    later = Live(str(tmp_path / "r.db"), Plan(raters=3, wait=0))
+    later = Live(str(tmp_path / "r.db"), Plan(raters=3, wait=0, late="stop"), Trainer(tmp_path))
+    later.wait(asked[0], 0)
     assert [len(ratings) for ratings in later(asked[0])] == [3, 3]
-    with pytest.raises(TryAgainError, match="2 of 2"):
-        later([*asked[0], *asked[1]])
+    with pytest.raises(TryAgainError, match="2 of 4"):
+        later.wait([*asked[0], *asked[1]], 1)
+
+
+def test_known_scores_are_counted_once_for_severity(tmp_path: Path) -> None:
+    """They were told to the scales when the source was made; hearing them again at every step must change nothing."""
+    rows = [
+        {"prompt": "Say it.", "completion": text, "ratings": [{"rater": rater, "score": score, "scale": [0, 5]}]}
+        for text, rater, score in (("a", "x", 4), ("b", "y", 1), ("c", "x", 5), ("d", "y", 2))
+    ]
+    file = rated_file(tmp_path / "r.jsonl", rows)
+    source, scales = asking(print)(People(file, zscore=True))
+    human = Human(source, scales=scales)
+    before = human.score(said("a", "b")).value.tolist()
+    for _ in range(5):
+        human.settle()
+        assert human.score(said("a", "b")).value.tolist() == before
+    assert isinstance(scales, RaterScales) and scales.everybody.count == 4
+
+
+def test_rows_say_how_far_each_rater_is_believed(tmp_path: Path) -> None:
+    ratings = [{"rater": name, "score": score, "scale": [0, 5]} for name, score in (("good", 5), ("bad", 0), ("no", 0))]
+    weights = {"good": 0.9, "bad": 0.1, "no": 0.0}
+    rows = [{"prompt": "Say it.", "completion": "a", "ratings": ratings, "meta": {"rater_weights": weights}}]
+    rows += [{"prompt": "Say it.", "completion": "b", "ratings": ratings}]
+    source, _ = asking(print)(People(rated_file(tmp_path / "r.jsonl", rows)))
+    found = Human(source).score(said("a", "b"))
+    assert found.value.tolist() == pytest.approx([0.9, 1 / 3]), "plain means ignore what the rows say"
+    assert found.parts["people/raters"].tolist() == [2, 3]
 
 
 def test_the_names_of_raters_are_checked_at_once(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="more raters than the 10"):
         asking(print)(People(str(tmp_path / "r.db"), raters="default", n=11))
+    with pytest.raises(UsageError, match="training steps only"):
+        asking(print)(People(str(tmp_path / "r.db")))
     source, scales = asking(print)(People(str(tmp_path / "r.db"), raters="fresh:4", n=4, zscore=True))
     assert isinstance(source, Live) and scales is not None

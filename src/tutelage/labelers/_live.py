@@ -12,8 +12,8 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from statistics import fmean
+from typing import Any
 
 from tutelage.errors import MissingInputError, TryAgainError, UsageError
 from tutelage.labelers._posing import Key, Plan, Posed, guesses_of, items_of, key, known_of, pose
@@ -36,6 +36,10 @@ class Trainer:
     """the run's, which keeps the name under which it asks"""
     leave: Callable[[], None] = lambda: None
     """called while it waits; raises when the run is asked to stop"""
+    say: Say | None = None
+    """hears how the waiting goes; None = as the reward was made to say things"""
+    warn: Say | None = None
+    """hears what must be heard"""
     rehearsal: bool = False
     """a dry run: nobody is asked"""
 
@@ -67,8 +71,8 @@ class Live:
         poll: float = 0.5,
     ) -> None:
         self.url, self.plan, self.trainer, self.simulated = url, plan, trainer, simulated
-        self.say = say or (lambda text: None)
-        self.warn = warn or self.say
+        self.say = (trainer and trainer.say) or say or (lambda text: None)
+        self.warn = (trainer and trainer.warn) or warn or self.say
         self.poll, self.shrinkage = poll, shrinkage
         self.live = simulated is None
         self.scales = RaterScales(shrinkage or 0.0)

@@ -4,7 +4,8 @@
 # missing or when pyproject.toml or constraints.txt changed, and a second call is instant.
 #
 #   make demo ARGS="--seed 3"          flags for the demo
-#   make bench BENCH=trl_ppo ARGS="--model FOLDER"   one benchmark; real_data and trl_ppo need a folder of yours
+#   make bench ARGS="--jobs dpo --models gpt2"       another part of benchmarks/speed.py; see its --help
+#   make bench BENCH=trl_ppo ARGS="--model FOLDER"   another benchmark; real_data and trl_ppo need a folder of yours
 #   make test PYTHON=python3.12        another interpreter (then `make clean` first)
 #   make demo TORCH_INDEX=<URL>        take torch from another package index, such as PyTorch's CPU-only one
 
@@ -13,7 +14,7 @@ VENV        ?= .venv
 TORCH_INDEX ?=
 WORKERS     ?= 2
 ARGS        ?=
-BENCH       ?= startup seeds ten_seeds frontier
+BENCH       ?= speed
 
 BIN := $(VENV)/bin
 RUN := $(BIN)/python -m
@@ -22,7 +23,7 @@ TESTS := $(RUN) pytest -n $(WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test test-all check format bench docs constraints clean
+.PHONY: help venv demo test test-all check format bench bench-full docs constraints clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|' 2>/dev/null || grep '## ' Makefile
@@ -63,8 +64,11 @@ check: $(VENV)/.dev  ## format, lint, types, architecture
 format: $(VENV)/.dev  ## mend what ruff can mend
 	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format .
 
-bench: $(VENV)/.dev  ## the benchmarks that need nothing of yours (hours; BENCH="startup" for one)
+bench: $(VENV)/.dev  ## speed beside TRL, 10 minutes on two cores (BENCH="seeds ten_seeds frontier" for others: hours)
 	@set -e; for name in $(BENCH); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py $(ARGS); done
+
+bench-full: $(VENV)/.dev  ## speed beside every peer and setting, two sizes, six rounds (hours)
+	@$(BIN)/python benchmarks/speed.py --full $(ARGS)
 
 docs: $(VENV)/.dev  ## write docs/cli.md anew from the commands, and check every page
 	@$(RUN) tutelage.cli._docs docs/cli.md

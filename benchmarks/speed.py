@@ -28,6 +28,8 @@ from _speed_side import Started
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
+_SHORT_PEERS = ["TRL 1.16", "transformers generate"]
+_SHORT_SETTINGS = ["as it comes", "as TRL's GRPO runs it", "best"]
 
 
 def main() -> int:
@@ -63,8 +65,8 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--models", nargs="+", default=["small"], choices=list(MODELS))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=0, help="optimiser steps (calls) in a round; 0 = as the job says")
-    parser.add_argument("--peers", nargs="*", default=None, help="words of which one must be in a side's name")
-    parser.add_argument("--settings", nargs="*", default=None, help="peers' settings: 'as it comes', best …")
+    parser.add_argument("--peers", nargs="*", default=_SHORT_PEERS, help="words in their names; `all` for everyone")
+    parser.add_argument("--settings", nargs="*", default=_SHORT_SETTINGS, help="the peers' settings; `all` for all")
     parser.add_argument("--ours", nargs="+", default=["best", "as it comes"], help="our settings, the first one leads")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--memory-steps", type=int, default=1000, help="of the job `memory`")
@@ -81,16 +83,15 @@ def _asked() -> argparse.Namespace:
     asked = parser.parse_args()
     if asked.full:
         asked.jobs, asked.models, asked.rounds = [*JOBS, *NAMES], ["small", "gpt2"], 6
+        asked.peers = asked.settings = ["all"]
     return asked
 
 
 def _sides(job: Job, asked: argparse.Namespace) -> list[Side]:
     ours = [dataclasses.replace(OURS[0], setting=name, tcmalloc=name == "best") for name in asked.ours]
     words = asked.peers
-    theirs = [side for side in peers(job.name) if words is None or any(word in side.peer for word in words)]
-    if asked.settings is not None:
-        theirs = [side for side in theirs if side.setting in asked.settings]
-    return ours + theirs
+    theirs = [side for side in peers(job.name) if words == ["all"] or any(word in side.peer for word in words)]
+    return ours + [side for side in theirs if asked.settings == ["all"] or side.setting in asked.settings]
 
 
 def told_of(

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from tutelage.cli._rate_asking import Asking, questions_of
 from tutelage.cli._rate_batches import BatchesConfig, batches
-from tutelage.cli._rate_export import Copy, Export, check_project, copy, export, kinds
+from tutelage.cli._rate_export import Copy, Export, check_project, copy, export
+from tutelage.cli._rate_judge import JudgeConfig, judge
 from tutelage.cli._rate_quality import Project, Select, project, select
 from tutelage.cli._rate_serve import Invite, Serve, invite, serve
 from tutelage.cli._rate_stats import COUNTS, show, told_of
@@ -17,39 +19,17 @@ from tutelage.config import Resolved
 from tutelage.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from tutelage.types import Comparison, QuestionKind
-
-_KINDS: tuple[QuestionKind, ...] = ("pair", "ranking", "scores")
+    pass
 
 
 @dataclass(frozen=True, kw_only=True)
-class Simulate:
+class Simulate(Asking):
     """Make questions from sampled answers and let simulated raters answer them; goes on where it was stopped."""
 
-    db: str
-    """database of the ratings; made when it is not there"""
-    samples: tuple[str, ...] = ()
-    """answers as `tutelage sample` writes them; without, the open questions of the project are answered"""
     taste: str = "news"
     """hidden taste: `news`, or package.module:function of (prompt's meta, answer) → {"overall": 0 to 1, aspects …}"""
     raters: str = "default"
     """default (ten, three of them bad) or fresh:N (N ordinary ones)"""
-    project: str = "default"
-    """questions and judgements that belong together"""
-    kinds: tuple[str, ...] = _KINDS
-    """kinds of question: pair, ranking, scores"""
-    overlap: int = 3
-    """raters per question"""
-    pairs: int = 2
-    """pairs per prompt; 0 = all"""
-    ranking_size: int = 4
-    """answers in a ranking"""
-    scored: int = 0
-    """answers per prompt that are scored; 0 = all"""
-    aspects: tuple[str, ...] = ("faithful", "concise", "fluent", "safe")
-    """what is scored, 0 to 5"""
-    seed: int = 0
-    """same seed, same judgements"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +79,7 @@ def simulate(resolved: Resolved[Simulate], ui: UI) -> int:
             f"overlap {config.overlap} wants more raters than the {len(labeler.raters)} of '{config.raters}'",
             fix="lower --overlap or name more --raters",
         )
-    comparisons = _questions(config, ui)
+    comparisons = questions_of(config, ui)
     with Store(config.db, create=bool(comparisons)) as store:
         asked = store.ask(comparisons, config.project, config.overlap)
         wanted = sum(open_.missing for open_ in store.open_questions(config.project))
@@ -117,28 +97,6 @@ def simulate(resolved: Resolved[Simulate], ui: UI) -> int:
     _show_totals(ui, counts, config.project)
     ui.result({"new_questions": asked, "new_judgements": given, **counts})
     return 0
-
-
-def _questions(config: Simulate, ui: UI) -> list[Comparison]:
-    from tutelage.labelers._pairing import Pairing, questions
-    from tutelage.store.answers import read_answers
-
-    pairing = Pairing(
-        kinds=kinds(config.kinds, _KINDS),
-        pairs=config.pairs,
-        ranking_size=config.ranking_size,
-        scored=config.scored,
-        aspects=config.aspects,
-        seed=config.seed,
-    )
-    if not config.samples:
-        return []
-    made = questions(read_answers(config.samples), config.project, pairing)
-    for reason, count in made.notes.items():
-        ui.say(f"not asked about: {count} {reason}")
-    if not made.comparisons:
-        raise DataError("no question can be asked about these answers", where=", ".join(config.samples))
-    return made.comparisons
 
 
 def import_(resolved: Resolved[Import], ui: UI) -> int:
@@ -237,6 +195,7 @@ VERBS = {
     "serve": (Serve, serve),
     "invite": (Invite, invite),
     "simulate": (Simulate, simulate),
+    "judge": (JudgeConfig, judge),
     "import": (Import, import_),
     "export": (Export, export),
     "copy": (Copy, copy),

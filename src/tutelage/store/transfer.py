@@ -37,6 +37,7 @@ from tutelage.types import Comparison
 
 FORMAT = 2
 _AT_ONCE = 1000
+_ASKED_IN = "asked_in"
 _OWN = ("number", "project", *WORKING)
 """columns that are the database's business"""
 
@@ -156,17 +157,22 @@ def _raters(store: Store, project: str, cut: Cut) -> list[Mapping[Any, Any]]:
 def _numbered(store: Store, kind: str, table: sa.Table, project: str, cut: Cut) -> Iterator[dict[str, Any]]:
     last = 0
     while True:
-        query = rows_after(table, project, cut, last)
         with store.database.reading() as connection:
-            found = connection.execute(query).mappings().all()
+            found = [dict(row) for row in connection.execute(rows_after(table, cut, last)).mappings()]
         if not found:
             return
-        yield from (_record(kind, row) for row in found)
-        last = found[-1]["number"]
+        for row in sorted(found, key=lambda row: row["number"]):
+            if row.pop(_ASKED_IN) == project:
+                yield _record(kind, row)
+            last = row["number"]
 
 
-def rows_after(table: sa.Table, project: str, cut: Cut, last: int) -> sa.Select[Any]:
-    """The next rows of a project in the order stored, after the number `last`."""
-    query = sa.select(table).join(questions, questions.c.id == table.c.question)
-    mine = (questions.c.project == project, table.c.number > last, *cut.within(table))
-    return query.where(*mine).order_by(table.c.number).limit(_AT_ONCE)
+def rows_after(table: sa.Table, cut: Cut, last: int) -> sa.Select[Any]:
+    """The next rows of all projects after the number `last`, in no order, each with the project that asked.
+
+    The inner limit keeps a planner from beginning at the project's questions, which would sort everything that was ever
+    judged in it for each page.
+    """
+    rows = sa.select(table).where(table.c.number > last, *cut.within(table)).order_by(table.c.number).limit(_AT_ONCE)
+    page = rows.subquery()
+    return sa.select(page, questions.c.project.label(_ASKED_IN)).join(questions, questions.c.id == page.c.question)

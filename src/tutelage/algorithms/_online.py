@@ -171,6 +171,11 @@ class Online(Algorithm[C, X]):
 
     def __init__(self, config: C, parts: Parts) -> None:
         super().__init__(config, parts)
+        if (config.watch_every or config.on_over_optimisation != "warn") and parts.reward.live:
+            raise UsageError(
+                "over-optimisation is seen on held-out answers, and people are asked about none of those",
+                fix="--watch without --watch-every and --on-over-optimisation",
+            )
         # taken now: it copies the policy, whose weights a checkpoint may soon replace
         self.reference = parts.reference
         self.kl = AdaptiveKL(config.kl_target, config.kl_horizon, config.kl) if config.kl_target else FixedKL(config.kl)

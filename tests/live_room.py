@@ -99,7 +99,7 @@ class Rater(threading.Thread):
                         return
                 self._judge(task)
             if not tasks:
-                time.sleep(0.05)
+                self.stopped.wait(0.3)  # a busy machine has other things to do
 
     def _judge(self, task: dict[str, Any]) -> None:
         told: dict[str, Any] = {"id": str(uuid.uuid4()), "task": task["id"], "shown": task["shown"], "seconds": 1.0}

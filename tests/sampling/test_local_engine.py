@@ -130,7 +130,7 @@ def test_a_prompt_that_stands_in_a_batch_twice_gets_other_answers_each_time(tiny
 
 
 def test_a_random_number_next_to_one_draws_a_token_that_can_be_drawn(tiny_model, monkeypatch):
-    monkeypatch.setattr("tutelage.sampling.local.uniforms", lambda *_: np.full(4, np.nextafter(1.0, 0.0)))
+    monkeypatch.setattr("tutelage.sampling._answers.uniforms", lambda *_: np.full(4, np.nextafter(1.0, 0.0)))
     local, policy = engine(tiny_model, max_new_tokens=4, top_k=2)
     rollouts = local.sample(policy, PROMPTS, 1, seed=0)
     last = policy.model.config.vocab_size - 1

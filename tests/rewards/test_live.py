@@ -28,8 +28,8 @@ HALF = f"{__name__}:half"
 class Room:
     """A database, and sources as a run at work makes them."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.db, self.heard = folder, folder / "r.db", list[str]()
+    def __init__(self, folder: Path, url: str = "") -> None:
+        self.folder, self.db, self.heard = folder, url or str(folder / "r.db"), list[str]()
         self.store = Store(self.db)
         self.batches = Batches(self.store.database)
         self.count = 0
@@ -38,7 +38,7 @@ class Room:
         trainer = Trainer(self.folder / run, rehearsal=rehearsal)
         asked = asking(self.heard.append, self.heard.append, trainer)
         model: Callable[[str, float], RewardSource] = lambda name, lower: Function(half if name == "half" else much)  # noqa: E731
-        return named(name, Tools(model, asked, self.folder, self.heard.append, str(self.db), "P"))
+        return named(name, Tools(model, asked, self.folder, self.heard.append, self.db, "P"))
 
     def rate(self, rater: str, count: int = 10**6, *, score: float | None = None) -> int:
         """Answer what is handed out; how many it was."""
@@ -209,6 +209,8 @@ def test_pairs_are_asked_where_they_are_wanted(room: Room) -> None:
     first = 0.75 if source.score(answers).value[0] > 0.5 else 0.25
     assert source.score(answers).value.tolist() == [first, 1 - first, 1 - first]
     assert source.prefer([answers[0], answers[1]], [answers[1], answers[2]]).tolist() == [first, 0.5]
+    same = said("c", "c")
+    assert source.ready(same, 1) == [True, True] and source.score(same).value.tolist() == [0.5, 0.5], "nothing to ask"
     with pytest.raises(UsageError, match="one answer only"):
         source.ready(said("alone"), 1)
 
@@ -263,3 +265,24 @@ def test_the_forms_are_one_grammar() -> None:
 def test_wrong_options_are_named(room: Room, name: str, what: str) -> None:
     with pytest.raises(UsageError, match=what):
         room.source(name)
+
+
+def test_postgresql_settles_batches_alike(tmp_path: Path, postgres_url: str) -> None:
+    room = Room(tmp_path, postgres_url)
+    try:
+        source, answers = room.source("human?n=2&deadline=1&late=train&zscore=1"), said("a") + said("b", prompt="q")
+        raters = room.meanwhile(lambda: room.rate("1", 1, score=5))
+        assert source.ready(answers, 3).count(True) == 1
+        raters.join()
+        used = room.batches.settled(room.batches.all("P")[0].id)
+        assert sum(len(item.judgements) for item in used) == 1 and room.store.next_question("2", project="P") is None
+        raters = room.meanwhile(lambda: (room.rate("1"), room.rate("2")))
+        assert source.ready(said("c", "d"), 4) == [True, True]
+        raters.join()
+        assert [batch.state for batch in room.batches.all("P")] == ["deadline", "quorum"]
+        assert room.batches.settled(room.batches.all("P")[0].id) == used
+        again = room.source("human?n=2&deadline=1&late=train&zscore=1")
+        again.ready(said("c", "d"), 4)
+        assert again.score(said("c", "d")).value.tolist() == source.score(said("c", "d")).value.tolist()
+    finally:
+        room.store.close()

@@ -140,12 +140,14 @@ class Batches:
             connection.execute(sa.update(batches).where(*left).values(state="cancelled", closed=now))
             seen = connection.execute(sa.select(sa.func.max(judgements.c.number))).scalar() or 0
             more = {"state": "open", "seen": seen, "created": now, "deadline": now + seconds, "closed": None}
-            if self._database.insert_new(connection, batches, [told | more]):
+            if connection.execute(sa.select(batches.c.id).where(batches.c.id == batch)).first() is None:
+                connection.execute(sa.insert(batches).values(told | more))
                 rows = [
                     {"batch": batch, "place": place, "question": item.question, "used": list(item.known)}
                     for place, item in enumerate(items)
                 ]
-                connection.execute(sa.insert(batch_items), rows)
+                if rows:
+                    connection.execute(sa.insert(batch_items), rows)
             stopped = (batches.c.state == "open") & (batches.c.late == "stop") & (batches.c.deadline <= now)
             again = sa.update(batches).where(batches.c.id == batch, stopped | (batches.c.state == "cancelled"))
             connection.execute(again.values(state="open", closed=None, deadline=now + seconds))

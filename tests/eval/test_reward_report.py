@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from tutelage.eval._report_reward import tables
 from tutelage.eval.learning_curve import learning_curve
 from tutelage.eval.reward_report import FILE, reward_report
 from tutelage.statistics.calibration import temperature
-from tutelage.statistics.evidence import PairScores, RewardEvidence
+from tutelage.statistics.evidence import AnswerScores, PairScores, RewardEvidence
 
 DRAW = np.random.default_rng(5)
 
@@ -115,3 +116,44 @@ def test_the_page_shows_what_the_run_left(tmp_path: Path) -> None:
     assert shown["accuracy"]["after"].startswith("0.") and "probe: bold type" in shown
     assert all(row["source"].startswith(f"reward/{FILE} › ") for row in table["rows"])
     assert tables([RunFolder("x", tmp_path / "none", "", (), (), (), "", "")]) == []
+
+
+# Models that learned scores
+
+
+def scored(slope: float, count: int = 400, noise: float = 0.5) -> AnswerScores:
+    """Raters' scores are `slope` times the model's, plus what it cannot know; two answers a prompt."""
+    predicted = DRAW.normal(size=count)
+    told = slope * predicted + DRAW.normal(scale=noise, size=count)
+    return AnswerScores(predicted, told, tuple(f"p{index // 2}" for index in range(count)))
+
+
+@pytest.mark.parametrize(("slope", "word"), [(0.5, "exaggerate"), (1.0, ""), (2.0, "timid")])
+def test_the_slope_says_whether_scores_mean_what_they_say(slope: float, word: str) -> None:
+    found = replace(evidence(pairs(honest(200))), answers=scored(slope), rows_held_out=400)
+    report = reward_report(found)
+    measure = report.measures["score_slope"]
+    assert measure.value == pytest.approx(slope, abs=0.1) and measure.low is not None and measure.high is not None
+    assert measure.low < slope < measure.high
+    assert [note for note in report.notes if "exaggerate" in note or "timid" in note] == [
+        note for note in report.notes if word and word in note
+    ]
+    assert bool(word) == any(word and word in note for note in report.notes)
+    assert report.measures["score_error"].value == pytest.approx(float(np.hypot(0.5, slope - 1)), rel=0.15)
+
+
+def test_of_scores_pair_probabilities_come_from_differences_and_a_temperature_alone() -> None:
+    report = reward_report(replace(evidence(pairs(honest(2000, 4.0))), answers=scored(1.0), rows_held_out=400))
+    assert "ece" not in report.measures and report.measures["ece_after"].value < 0.06
+    assert report.measures["temperature"].value == pytest.approx(4.0, rel=0.3)
+    assert any("σ(difference / 4" in note or "σ(difference / 3" in note for note in report.notes)
+
+
+def test_no_blank_is_silent() -> None:
+    lone = replace(evidence(pairs(np.zeros(0))), answers=scored(1.0), rows_held_out=400)
+    report = reward_report(lone)
+    assert "score_slope" in report.measures and any("told apart" in note for note in report.notes)
+    assert not any("--eval-data" in note for note in report.notes)
+    few = reward_report(replace(lone, answers=scored(1.0, count=4), rows_held_out=4))
+    assert "score_slope" not in few.measures and any("too few held-out answers" in note for note in few.notes)
+    assert json.loads(json.dumps(few.as_json(), allow_nan=False))["notes"]

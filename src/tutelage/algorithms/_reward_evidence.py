@@ -16,7 +16,7 @@ from tutelage.data.pack import pack
 from tutelage.data.template import Encoded, Renderer
 from tutelage.errors import DataError
 from tutelage.models.policy import Scorer
-from tutelage.statistics.evidence import PairScores, RewardEvidence
+from tutelage.statistics.evidence import AnswerScores, PairScores, RewardEvidence
 from tutelage.types import Text, plain
 
 _AT_ONCE = 64
@@ -45,9 +45,11 @@ def gather(
     scorer: Scorer,
     start: Scorer | None,
     renderer: Renderer,
+    expected: Callable[[Tensor], Tensor] | None = None,
 ) -> RewardEvidence:
     """
     Args:
+        expected: of an objective that learns scores: its labels in the unit of what raters told.
         rows, held_out: encoded pairs, rankings or rated answers; as many as shall be looked at.
         question: the objective's, for the order of the answers.
         start: the model that training began with, for the learning curve; None = without one.
@@ -62,7 +64,19 @@ def gather(
         score.double().numpy(),
         np.array([sum(answer.mask) for answer in encoded], dtype=np.float64),
         _probe(texts, score, scorer, renderer),
+        len(held_out),
+        _scored([question(row) for row in held_out], scorer, expected) if expected else None,
     )
+
+
+def _scored(questions: Sequence[Question], scorer: Scorer, expected: Callable[[Tensor], Tensor]) -> AnswerScores:
+    """The answers of which every aspect was scored by somebody who is believed."""
+    kept = [one for one in questions if min(one.weight) > 0]
+    heads = scorer.heads
+    labels = _labels(scorer, [one.answers[0] for one in kept])
+    told = [sum(weight * worth for (_, weight), worth in zip(heads.aspects, _worths(one), strict=True)) for one in kept]
+    predicted = heads.value(expected(labels.to(scorer.device)).cpu())
+    return AnswerScores(predicted.double().numpy(), np.array(told, dtype=np.float64), tuple(one.group for one in kept))
 
 
 def _pairs(
@@ -106,11 +120,16 @@ def _orders(questions: Sequence[Question]) -> tuple[list[int], list[int], list[s
 
 def _worth(one: Question) -> float:
     """What raters said of one answer as a number: the mean over aspects of the standard score or the mean level."""
-    each = [
+    each = _worths(one)
+    return sum(each) / len(each)
+
+
+def _worths(one: Question) -> list[float]:
+    """[A]: the standard score of each aspect, or the mean level counted from 0."""
+    return [
         told[0] if len(told) == 1 else sum(level * share for level, share in enumerate(told)) / max(sum(told), 1e-9)
         for told in one.told
     ]
-    return sum(each) / len(each)
 
 
 def _probe(texts: list[tuple[Text, Text]], score: Tensor, scorer: Scorer, renderer: Renderer) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,13 +20,17 @@ from tutelage.types import Rated, Rating, plain
 _MOST_LEVELS = 21
 
 
-class _Rated(Objective):
+class RatedObjective(Objective):
     """What both share: which ratings speak of which head."""
 
     reads = "rated"
 
     def rows(self, parts: Parts) -> Any:
         return parts.ratings
+
+    @abstractmethod
+    def expected(self, labels: Tensor) -> Tensor:
+        """[…, L] → […, L]: labels in the unit of `told`: the standard score, or the mean level counted from 0."""
 
     def by_aspect(self, row: Rated) -> list[list[tuple[Rating, float]]]:
         """For each head the ratings that speak of it, with their raters' weights; all of them if there is one head."""
@@ -48,7 +53,7 @@ class _Rated(Objective):
             raise DataError(f"nobody rated {missing}", fix=f"--aspects with some of: {', '.join(sorted(seen))}")
 
 
-class Pointwise(_Rated):
+class Pointwise(RatedObjective):
     """Scores as numbers: Huber's loss to the mean of the raters' standard scores, which weighs as many raters."""
 
     def __init__(self, config: RewardModelConfig, parts: Parts) -> None:
@@ -67,6 +72,9 @@ class Pointwise(_Rated):
             weight.append(trust * raters / len(ratings) if ratings else 0.0)
         return Question((row.answer,), (1,), tuple(told), weight=tuple(weight), group=plain(row.row.prompt))
 
+    def expected(self, labels: Tensor) -> Tensor:
+        return labels
+
     def _standard(self, rating: Rating) -> float:
         scale = self.scales.get((rating.rater, rating.aspect)) or self.scales.get(("", rating.aspect))
         return scale.standard(_share(rating)) if scale is not None else 0.0
@@ -82,7 +90,7 @@ class Pointwise(_Rated):
         return {"standard": everyone}
 
 
-class Ordinal(_Rated):
+class Ordinal(RatedObjective):
     """Scores as levels: a cumulative logit, with thresholds per aspect that stay in order."""
 
     def __init__(self, config: RewardModelConfig, parts: Parts) -> None:
@@ -106,6 +114,11 @@ class Ordinal(_Rated):
     def question(self, row: EncodedRated) -> Question:
         told, weight = self._levels(row.row)
         return Question((row.answer,), (1,), told, weight=weight, group=plain(row.row.prompt))
+
+    def expected(self, labels: Tensor) -> Tensor:
+        """Σ_j P(level > j) = Σ_j σ(s − θ_j)."""
+        thresholds = self.thresholds.detach().repeat_interleave(self.config.ensemble, 0).to(labels)
+        return torch.sigmoid(labels[..., None] - thresholds).sum(-1)
 
     def _levels(self, row: Rated) -> tuple[tuple[tuple[float, ...], ...], tuple[float, ...]]:
         """([A][J + 1] how much each level was given, [A] their sum)."""

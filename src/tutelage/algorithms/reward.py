@@ -118,7 +118,9 @@ class RewardModel(Algorithm[RewardModelConfig, Judged]):
         scorer, few = self.parts.scorer, [*rows.rows][:limit]
         start = load_scorer(self.config.model, dtype=self.config.dtype, device=self.config.device, single=True)
         held_out = [*rows.held_out][:limit]
-        found = gather(few, held_out, self.objective.question, scorer, start, self.parts.renderer)
+        objective = self.objective
+        expected = objective.expected if isinstance(objective, _reward_rated.RatedObjective) else None
+        found = gather(few, held_out, objective.question, scorer, start, self.parts.renderer, expected)
         if len(found.held_out.margin):
             self._learned["temperature"] = temperature(found.held_out.margin, found.held_out.weight)
         return found

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tutelage.eval._base import Measure, bootstrap_mean
 from tutelage.eval.learning_curve import LearningCurve, learning_curve
 from tutelage.eval.preference import accuracy, calibration
+from tutelage.eval.score_calibration import score_calibration, score_notes
 from tutelage.statistics.calibration import temperature
 from tutelage.statistics.evidence import PairScores, RewardEvidence
 
@@ -55,7 +56,18 @@ _NAMES = {
     "accuracy_equal_length": "among equally long ones",
     "accuracy_train": "on training pairs",
     "ece": "calibration error",
+    "score_correlation": "correlation with raters' scores",
+    "score_slope": "raters' points for one of its points",
 }
+_NO_PAIRS = (
+    "which of two answers is better was not measured, nor with what probability: no held-out prompt has two answers "
+    "that raters told apart"
+)
+_NO_SCORES = "whether its scores mean what they say was not measured: too few held-out answers, or all alike"
+_PAIRED = (
+    "its scores claim no probabilities: that one answer is better than another is σ(difference / {:.3g}), from "
+    "held-out prompts with two answers or more"
+)
 
 
 def reward_report(evidence: RewardEvidence) -> RewardReport:
@@ -64,11 +76,18 @@ def reward_report(evidence: RewardEvidence) -> RewardReport:
     measures: dict[str, Measure] = {}
     notes: list[str] = []
     curve = None
+    scored = evidence.answers
     if len(held.margin):
-        measures |= _agreement(held, train) | _calibration(held) | _ensemble(held)
+        measures |= _agreement(held, train) | _calibration(held, scores=scored is not None) | _ensemble(held)
         curve = learning_curve(train.features, held.features, train.group, held_out_groups=held.group)
+    elif evidence.rows_held_out:
+        notes.append(_NO_PAIRS)
     else:
         notes.append("nothing is held out (--eval-data), so nothing is known of new answers")
+    if scored is not None and evidence.rows_held_out:
+        measures |= score_calibration(scored)
+        notes += score_notes(measures) if "score_slope" in measures else [_NO_SCORES]
+        notes += [_PAIRED.format(measures["temperature"].value)] if "temperature" in measures else []
     if len(train.margin):
         measures["accuracy_train"] = accuracy(train.margin.tolist(), train.group, train.weight.tolist())
     measures["length_correlation"] = _correlation(evidence.score, evidence.length)
@@ -95,14 +114,17 @@ def _agreement(held: PairScores, train: PairScores) -> dict[str, Measure]:
     return found
 
 
-def _calibration(held: PairScores) -> dict[str, Measure]:
-    """Error of the probabilities as they are, and after a temperature that was fitted on the other half of prompts."""
+def _calibration(held: PairScores, *, scores: bool) -> dict[str, Measure]:
+    """Error of the probabilities as they are, and after a temperature that was fitted on the other half of prompts.
+
+    A model that learned `scores` claims no probabilities by itself: there is only what the temperature makes of them.
+    """
     whole = temperature(held.margin, held.weight)
     names = {name: place for place, name in enumerate(sorted(set(held.group)))}
     half = np.array([names[group] % 2 for group in held.group], dtype=bool)
     how = "|confidence - accuracy| over ten bins"
-    found = {
-        "ece": Measure(calibration(held.margin.tolist()).ece, n=len(names), how=how),
+    plain = {} if scores else {"ece": Measure(calibration(held.margin.tolist()).ece, n=len(names), how=how)}
+    found = plain | {
         "temperature": Measure(whole, n=len(names), how="margins divided by it are calibrated log odds"),
     }
     if half.any() and not half.all():

@@ -30,6 +30,18 @@ class PairScores:
 
 
 @dataclass(frozen=True)
+class AnswerScores:
+    """M answers that raters scored, beside what a model that learned scores makes of them."""
+
+    predicted: Array
+    """[M]: in the unit of `told`"""
+    told: Array
+    """[M]: the weighted sum over aspects of the standard score, or of the mean level counted from 0"""
+    group: tuple[str, ...]
+    """what belongs together: the prompt"""
+
+
+@dataclass(frozen=True)
 class RewardEvidence:
     """What is known of a reward model when its training ends."""
 
@@ -41,3 +53,7 @@ class RewardEvidence:
     """[N]: their tokens"""
     probes: Mapping[str, Array] = field(default_factory=dict)
     """what was done to an answer → by how much its score changed, one number per answer"""
+    rows_held_out: int = 0
+    """judgements of any kind that were held out"""
+    answers: AnswerScores | None = None
+    """held-out answers, where scores were learned from and not an order"""

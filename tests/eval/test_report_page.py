@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from datetime import UTC, datetime
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -193,3 +194,49 @@ def test_a_chart_of_one_point_or_a_constant_is_drawn() -> None:
     assert "<circle" in line_chart([Series("x", (1.0,), (2.0,))], label="x")
     assert "<path" in line_chart([Series("x", (1.0, 2.0), (2.0, 2.0))], label="x")
     assert line_chart([Series("x", (), ())], label="x") == ""
+
+
+def _ended(folder: Path, command: str, beta: float, kl: float | None, gold: float) -> Path:
+    """A run folder as far as the comparison reads it."""
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text(json.dumps({"command": command, "config": {"kl": beta}}), encoding="utf-8")
+    (folder / "config.yaml").write_text(f"# tutelage {command}\nkl: {beta}\n", encoding="utf-8")
+    row = {"step": 1, "reward/mean": 2 * gold, "gold/mean": gold} | ({} if kl is None else {"policy/kl": kl})
+    (folder / "metrics.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    return folder
+
+
+def test_several_runs_are_drawn_side_by_side_in_both_languages(tmp_path: Path) -> None:
+    runs = [
+        _ended(tmp_path / f"ppo-{n}", "ppo", beta, kl, 0.5 + kl / 20)
+        for n, (beta, kl) in enumerate([(0.5, 1.0), (0.05, 4.0)])
+    ]
+    runs.append(_ended(tmp_path / "rloo", "rloo", 0.05, 9.0, 0.9))
+    runs.append(_ended(tmp_path / "sft", "sft", 0.0, None, 0.1))
+    html = render(runs)
+    page = Page(html)
+    assert page.open == [] and "Runs side by side" in page.text and "多次训练对比" in page.text
+    section = "<section><h2" + html.partition('<h2 id="compared"')[2].partition("</section>")[0] + "</section>"
+    charts = [json.loads(unescape(found)) for found in re.findall(r'data-series="(.*?)"', section)]
+    assert [[(line["name"], [point[:2] for point in line["points"]]) for line in chart] for chart in charts][0] == [
+        ("ppo", [[1.0, 0.55], [2.0, 0.7]]),
+        ("rloo", [[3.0, 0.9]]),
+    ]
+    text = Page(section).text
+    assert "kl 0.05" in text and "rloo/metrics.jsonl" in text and "sft/" not in text
+    assert "Highest hidden quality: 0.900, rloo, at 9.00 nats." in text
+
+
+def test_one_run_alone_is_compared_with_nothing(demo: Path, tmp_path: Path) -> None:
+    assert "Runs side by side" not in Page(render([demo])).text
+    alone = _ended(tmp_path / "ppo", "ppo", 0.05, 1.0, 0.5)
+    assert "Runs side by side" not in Page(render([alone])).text
+
+
+def test_a_measured_end_is_taken_before_the_training_numbers(tmp_path: Path) -> None:
+    runs = [_ended(tmp_path / name, "rloo", 0.1, 1.0, 0.5) for name in ("a", "b")]
+    (runs[0] / "eval").mkdir()
+    measures = {"kl": {"value": 4.0, "n": 3}, "model/gold": {"value": 0.8, "n": 3}}
+    (runs[0] / "eval/eval.json").write_text(json.dumps({"measures": measures}), encoding="utf-8")
+    text = Page(render(runs)).text
+    assert "a/eval.json" in text and "b/metrics.jsonl" in text and "0.800, a, at 4.00 nats" in text

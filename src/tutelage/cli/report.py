@@ -14,7 +14,8 @@ from tutelage.errors import CannotCreateError, UsageError
 @dataclass(frozen=True, kw_only=True)
 class Config:
     run: tuple[Path, ...] = ()
-    """folders of runs, evaluations or a whole demo, also several; what lies below them is found"""
+    """folders of runs, evaluations or a whole demo, also several; what lies below them is found, and runs that moved a
+    policy are drawn side by side: score against KL"""
     out: Path | None = None
     """the page; by default report.html in the first folder"""
     title: str = ""

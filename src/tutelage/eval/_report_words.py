@@ -10,6 +10,19 @@ WORDS: dict[str, tuple[str, str]] = {
     "contents": ("On this page", "本页内容"),
     "summary": ("In short", "概要"),
     "alarms": ("Alarms", "警报"),
+    "compared": ("Runs side by side", "多次训练对比"),
+    "compared_note": (
+        "Where each run ended: its score against the distance it moved. Further up at the same distance is better; the "
+        "line joins one method’s runs.",
+        "每次训练的终点：得分与偏离距离。距离相同时越高越好；连线为同一方法的各次训练。",
+    ),
+    "compared_best": (
+        "Highest hidden quality: {gold}, {run}, at {kl} nats.",
+        "隐藏质量分最高：{gold}（{run}，偏离 {kl} nat）。",
+    ),
+    "root_kl": ("√KL", "√KL"),
+    "method": ("Method", "方法"),
+    "setting": ("Setting", "设置"),
     "curves": ("Curves", "训练曲线"),
     "quality": ("Quality", "质量评测"),
     "answers": ("Before and after", "训练前后对比"),

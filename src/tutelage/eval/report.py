@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 import tutelage
-from tutelage.eval import _report_curves, _report_people, _report_reward, _report_tables
+from tutelage.eval import _report_compare, _report_curves, _report_people, _report_reward, _report_tables
 from tutelage.eval._report_read import Found, discover
 from tutelage.eval._report_words import t
 
@@ -55,6 +55,7 @@ def render(folders: Sequence[Path], *, title: str = "", made: datetime | None = 
 _SECTIONS = {
     "summary": "tiles",
     "alarms": "",
+    "compared": "compared",
     "curves": "runs",
     "quality": "tables",
     "answers": "answers",
@@ -70,6 +71,7 @@ def _view(found: Found) -> dict[str, Any]:
         "tiles": _report_tables.tiles(numbers),
         "alarms": [{"run": run.name, "text": alarm} for run in found.runs for alarm in run.alarms],
         "unreadable": found.unreadable,
+        "compared": _report_compare.compared(found),
         "runs": [_report_curves.run_view(run, found.roots) for run in found.runs],
         "stages": [run.name for run in found.runs],
         "tables": [*_report_tables.tables(found), *_report_reward.tables(found.runs)],

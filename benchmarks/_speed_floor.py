@@ -14,8 +14,9 @@ from typing import Any
 
 from _speed_jobs import Job, Model
 
-_SIZE = 2048
-_READ = 256 * 2**20
+_SIZES = {"cpu": (512, 1024, 2048), "cuda": (4096, 8192)}
+_BLOCK, _BLOCKS = 16 * 2**20, 16
+"""float32 numbers read at a time, and how many such blocks there are, so that no cache holds them"""
 
 
 def main() -> int:
@@ -29,27 +30,33 @@ def main() -> int:
 
 
 def peaks(threads: int, device: str = "cpu") -> dict[str, float]:
-    """FLOP/s of float32 and bfloat16 matrix products of 2048³ (8192³ on an accelerator), bytes/s of reading memory."""
+    """FLOP/s of float32 and bfloat16 matrix products (the better of two sizes), bytes/s of reading memory.
+
+    The best of many short pieces, each shorter than a time slice, so that a busy machine shows its peaks too.
+    """
     import torch
 
     torch.set_num_threads(threads)
-    size = _SIZE if device == "cpu" else 8192
     found: dict[str, float] = {}
     for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
-        left = torch.randn(size, size, device=device).to(dtype)
-        found[name] = 2 * size**3 / _best(lambda a=left: a @ a, device)
-    block = torch.ones(_READ if device == "cpu" else 16 * _READ, dtype=torch.float32, device=device)
-    found["read"] = block.nbytes / _best(lambda: block.sum(), device)
+        rates = list[float]()
+        for size in _SIZES[device.partition(":")[0]]:
+            left = torch.randn(size, size, device=device).to(dtype)
+            rates.append(2 * size**3 / _best([lambda a=left: a @ a] * min(40, 20000 // size), device))
+        found[name] = max(rates)
+    scale = 1 if device == "cpu" else 8
+    blocks = [torch.ones(scale * _BLOCK, device=device) for _ in range(_BLOCKS)]
+    found["read"] = blocks[0].nbytes / _best([block.sum for block in blocks] * 4, device)
     return found
 
 
-def _best(work: Callable[[], Any], device: str, repeats: int = 12) -> float:
+def _best(work: list[Callable[[], Any]], device: str) -> float:
     import torch
 
     times = list[float]()
-    for _ in range(repeats):
+    for piece in work:
         began = time.perf_counter()
-        work()
+        piece()
         if device != "cpu":
             torch.accelerator.synchronize()
         times.append(time.perf_counter() - began)

@@ -21,10 +21,11 @@ from _speed_work import sha256
 ALGORITHM = {"dpo-precomputed": "dpo"}
 SETTINGS: dict[str, dict[str, Any]] = {
     "as it comes": {},
-    "best": {"dtype": "bfloat16", "engine": "fast"},
-    "plain": {"engine": "plain"},
+    "best": {"dtype": "bfloat16", "engine": "auto"},
+    "plain": {"engine": "plain", "dtype": "float32"},
 }
-"""Ours, by name: the one place for flags. A flag that this tutelage does not have is left out and named in the row."""
+"""Ours, by name: the one place for flags (`best` gets tcmalloc besides). A flag that does not exist is left out; the
+row names it."""
 
 
 def main() -> int:
@@ -134,37 +135,36 @@ def _gated(gate: Gate, clock: _Clock) -> Any:
 
 
 def _sample(asked: dict[str, Any], job: Job) -> None:
-    from tutelage.data.template import Renderer
-    from tutelage.models.load import load_policy
-    from tutelage.sampling import Sampling
-    from tutelage.sampling.local import Local
+    """The sampler that an online algorithm would be handed."""
+    from tutelage import registry
+    from tutelage.algorithms import Algorithm
+    from tutelage.toolbox import Toolbox
     from tutelage.types import Prompt
 
-    wished = SETTINGS[asked["setting"]]
-    policy = load_policy(asked["model"], dtype=wished.get("dtype", "auto"), device=asked["device"])
-    sampler = Local(Renderer(policy.tokenizer), Sampling(max_new_tokens=job.settings["max_new_tokens"]))
+    kind: Any = registry.find("algorithms", "rloo", Algorithm)
+    config, missing = _config(kind.Config, asked, job)
+    toolbox = Toolbox(config, Path(config.out), lambda _: None)
+    policy, sampler = toolbox.policy, toolbox.sampler
     lines = Path(asked["theirs"]).read_text(encoding="utf-8").splitlines()
     prompts = [Prompt(row["id"], row["prompt"]) for row in map(json.loads, lines)]
     gate = Gate(job.warm, job.steps)
     weights = sha256(Path(asked["model"]))
     rows: list[Any] = []
     for step in range(asked["total"]):
-        gate.boundary(step, lambda: _drawn(rows, weights))
-        began = time.perf_counter()
+        gate.boundary(step, lambda: _drawn(rows) | {"weights": weights, "missing": missing})
         asked_now = prompts[step * job.batch : (step + 1) * job.batch]
-        rollouts = sampler.sample(policy, asked_now, job.answers, step)
-        rows.append((rollouts, time.perf_counter() - began))
+        rows.append(sampler.sample(policy, asked_now, job.answers, step))
 
 
-def _drawn(rows: list[Any], weights: str) -> dict[str, Any]:
+def _drawn(rows: list[Any]) -> dict[str, Any]:
     """Token rows of the answers since the last call, as [prompt length, tokens …]."""
     found: list[list[int]] = []
-    for rollouts, _ in rows:
+    for rollouts in rows:
         tokens = rollouts.batch.tokens.split(rollouts.batch.lengths.tolist())
         masks = rollouts.batch.mask.split(rollouts.batch.lengths.tolist())
         found += [[int((~mask).sum()), *ids.tolist()] for ids, mask in zip(tokens, masks, strict=True)]
     rows.clear()
-    return {"answers": found, "weights": weights, "missing": []}
+    return {"answers": found}
 
 
 if __name__ == "__main__":

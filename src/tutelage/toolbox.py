@@ -120,7 +120,12 @@ class Toolbox:
     def policy(self) -> Policy:
         return self._told(
             load_policy(
-                self.start, dtype=self.config.dtype, device=self.config.device, lora=self.lora, seed=self.config.seed
+                self.start,
+                dtype=self.config.dtype,
+                device=self.config.device,
+                lora=self.lora,
+                seed=self.config.seed,
+                engine=self.config.engine,
             )
         )
 
@@ -151,8 +156,8 @@ class Toolbox:
 
     def _scorer(self, path: str, head: str, lora: LoRA | None, **more: Any) -> Scorer:
         config = self.config
-        seed = derive(config.seed, "head")
-        return load_scorer(path, dtype=config.dtype, device=config.device, lora=lora, head=head, seed=seed, **more)
+        seed, where = derive(config.seed, "head"), {"dtype": config.dtype, "device": config.device}
+        return load_scorer(path, **where, lora=lora, head=head, seed=seed, engine=config.engine, **more)
 
     def _told(self, backbone: Any) -> Any:
         for note in backbone.notes:

@@ -17,7 +17,7 @@ from tutelage.data.formats import Kind
 from tutelage.data.template import Encoded, Renderer
 from tutelage.errors import UsageError
 from tutelage.models.heads import Heads
-from tutelage.models.policy import Policy, Scorer
+from tutelage.models.policy import Engine, Policy, Scorer
 from tutelage.models.reference import Reference
 from tutelage.rewards import RewardSource
 from tutelage.sampling import Sampler
@@ -70,7 +70,11 @@ class TrainConfig:
     tokens_per_part: int = 0
     """tokens in one forward pass (micro-batch); 0 = chosen automatically; never changes the result"""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """of matrix products; weights, losses and optimiser stay float32"""
+    """of matrix products; weights, losses and optimiser stay float32. auto = bfloat16 on accelerators and on processors
+    that multiply it (AMX, AVX-512 BF16), from 8 million parameters up; else float32"""
+    engine: Engine = "auto"
+    """how layers are computed: by our own loops in C++ where they know the model (auto; fast: or not at all), or by
+    PyTorch alone (plain), to the same results but for rounding"""
     device: str = "auto"
     """cpu, cuda … ; auto = the accelerator where there is one"""
     lora: bool = False

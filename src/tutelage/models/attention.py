@@ -19,6 +19,8 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from tutelage.ops.attention import Segments, attend, usable
+
 NAME = "tutelage"
 _DENSE_LIMIT = 2.5
 """One padded attention call is used while it computes at most this many times the real query positions."""
@@ -31,11 +33,15 @@ class Packing:
     lengths: list[int]
     slots: Tensor
     """int64 [T]: place of each token in the `[B, L]` grid (L = the longest), for one padded attention call"""
+    segments: Segments | None = None
+    """for attention in C++, where that is wanted"""
 
     @classmethod
-    def of(cls, lengths: Tensor, rows: Tensor, positions: Tensor, device: torch.device) -> Packing:
+    def of(
+        cls, lengths: Tensor, rows: Tensor, positions: Tensor, device: torch.device, segments: Segments | None = None
+    ) -> Packing:
         """`lengths` int64 [B]; `rows`, `positions` int64 [T] as in `TokenBatch`."""
-        return cls(lengths.tolist(), (rows * int(lengths.max()) + positions).to(device))
+        return cls(lengths.tolist(), (rows * int(lengths.max()) + positions).to(device), segments)
 
 
 class SlotCache:
@@ -107,7 +113,20 @@ def attention(
         return _causal(query, key, value, scaling, sliding_window).transpose(1, 2).contiguous(), None
     if cache is not None:
         cache.prefill(layer, _grid(key, packing), _grid(value, packing))
+    if packing.segments is not None:
+        rows = [each[0].transpose(0, 1) for each in _cast(query, key, value)]
+        if usable(*rows):
+            scale = query.shape[3] ** -0.5 if scaling is None else scaling
+            return attend(rows[0], rows[1], rows[2], packing.segments, scale, sliding_window)[None], None
     return _packed(query, key, value, packing, scaling, sliding_window), None
+
+
+def _cast(*tensors: Tensor) -> list[Tensor]:
+    """As autocast would, which knows only torch's own operations."""
+    kind = tensors[0].device.type
+    if not torch.is_autocast_enabled(kind):
+        return list(tensors)
+    return [tensor.to(torch.get_autocast_dtype(kind)) for tensor in tensors]
 
 
 def _packed(

@@ -18,9 +18,13 @@ from tutelage.models.attention import plug_in
 from tutelage.models.heads import Heads
 from tutelage.models.lora import LoRA
 from tutelage.models.new import hush
-from tutelage.models.policy import Policy, Scorer
+from tutelage.models.policy import Engine, Policy, Scorer
+from tutelage.ops import native
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+_SMALL = 8_000_000
+_NEAR = 0.05
+"""How far the logits of a few tokens in bfloat16 may lie from those in float32, as a share of the latter's spread."""
 _DROPOUTS = (
     "attention_dropout",
     "attn_pdrop",
@@ -52,10 +56,15 @@ def pick_device(device: str) -> torch.device:
     )
 
 
-def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
-    """The dtype of matrix products; `auto` is bfloat16 on an accelerator, float32 on a CPU."""
+def pick_dtype(dtype: str, device: torch.device, parameters: int = 0) -> torch.dtype:
+    """The dtype of matrix products; `auto` is bfloat16 on an accelerator, and on a CPU that multiplies it by itself.
+
+    Not for models of fewer than _SMALL parameters: there matrix products are a small part of the time.
+    """
     if dtype == "auto":
-        return torch.float32 if device.type == "cpu" else torch.bfloat16
+        if device.type == "cpu" and (parameters < _SMALL or not native.multiplies_bfloat16()):
+            return torch.float32
+        return torch.bfloat16
     if dtype not in _DTYPES:
         raise UsageError(f"dtype '{dtype}' is not known", fix=f"one of: auto, {', '.join(_DTYPES)}")
     return _DTYPES[dtype]
@@ -97,7 +106,13 @@ def max_positions(path: str) -> int | None:
 
 
 def load_policy(
-    path: str, *, dtype: str = "auto", device: str = "auto", lora: LoRA | None = None, seed: int = 0
+    path: str,
+    *,
+    dtype: str = "auto",
+    device: str = "auto",
+    lora: LoRA | None = None,
+    seed: int = 0,
+    engine: Engine = "auto",
 ) -> Policy:
     """A causal LM from a folder or hub id; an adapter folder is loaded with its base and folded in.
 
@@ -113,11 +128,12 @@ def load_policy(
     plug_in(model)
     if lora is not None:
         model = adapters.add_adapter(model, lora, "CAUSAL_LM", seed)
-    policy = Policy(model, tokenizer, path, pick_dtype(dtype, where)).eval()
+    policy = Policy(model, tokenizer, path, pick_dtype(dtype, where, _size(model, engine))).eval()
     policy.notes, policy.derived = notes, grown or adapters.is_adapter(Path(path))
     policy.eos_ids = stop_ids(policy.core, tokenizer)
     policy.to(where)
-    _verify(policy, wanted[0], lambda hidden: policy.head(hidden))
+    policy.choose(engine)
+    _verify(policy, wanted[0], lambda hidden: policy.head(hidden.float()), sure=dtype != "auto")
     return policy
 
 
@@ -131,6 +147,7 @@ def load_scorer(
     seed: int = 0,
     heads: Heads | None = None,
     single: bool = False,
+    engine: Engine = "auto",
 ) -> Scorer:
     """A sequence classifier; from a causal LM folder its body is taken and a head is added.
 
@@ -171,10 +188,16 @@ def load_scorer(
     plug_in(model)
     if lora is not None:
         model = adapters.add_adapter(model, lora, "SEQ_CLS", seed)
-    scorer = Scorer(model, tokenizer, path, pick_dtype(dtype, where)).eval().to(where)
+    scorer = Scorer(model, tokenizer, path, pick_dtype(dtype, where, _size(model, engine))).eval().to(where)
     scorer.notes, scorer.derived, scorer.heads = notes, grown or adapters.is_adapter(Path(path)), kept
-    _verify(scorer, wanted, lambda hidden: scorer.head(hidden[-1:].float()))
+    scorer.choose(engine)
+    _verify(scorer, wanted, lambda hidden: scorer.head(hidden[-1:].float()), sure=dtype != "auto")
     return scorer
+
+
+def _size(model: Any, engine: Engine) -> int:
+    """Parameters, as far as they speak for bfloat16: the plain engine stays with float32 on a CPU."""
+    return 0 if engine == "plain" else sum(parameter.numel() for parameter in model.parameters())
 
 
 def _set_labels(model: Any, heads: Heads) -> Heads:
@@ -319,17 +342,33 @@ def _stock_logits(model: Any) -> Tensor:
 
 
 @torch.no_grad()
-def _verify(backbone: Policy | Scorer, wanted: Tensor, head: Callable[[Tensor], Tensor]) -> None:
-    """Packed beside another sequence, the probe must get its stock logits; else this architecture is not for us."""
+def _verify(backbone: Policy | Scorer, wanted: Tensor, head: Callable[[Tensor], Tensor], *, sure: bool = True) -> None:
+    """Packed beside another sequence, the probe must get its stock logits; else this architecture is not for us.
+
+    In bfloat16, unless that was asked for (`sure`), it must come near them; else products stay float32, which is said.
+    """
     ids = _probe(backbone.core).tolist()
     row = (ids, [False] * len(ids))
     chosen, backbone.compute_dtype = backbone.compute_dtype, torch.float32
-    found = head(backbone.hidden(TokenBatch.of([row, row]))[len(ids) :]).float().cpu()
-    backbone.compute_dtype = chosen
-    worst = float((found - wanted).abs().max())
+
+    def gap() -> float:
+        with backbone.autocast():
+            hidden = backbone.hidden(TokenBatch.of([row, row]))[len(ids) :]
+        return float((head(hidden).float().cpu() - wanted).abs().max())
+
+    worst = gap()
     if not worst <= 1e-3 * max(1.0, float(wanted.abs().max())):
         raise DivergedError(
             f"packed and stock forward of {type(backbone.core).__name__} differ by {worst:.3g}",
             where=backbone.name,
             fix="this architecture scales its logits or mixes tokens in a way that tutelage does not know yet",
         )
+    if chosen == torch.float32 or sure or backbone.device.type != "cpu":
+        backbone.compute_dtype = chosen
+        return
+    backbone.compute_dtype, spread = chosen, max(float(wanted.abs().max()), 1e-3)
+    if gap() <= _NEAR * spread:
+        backbone.notes.append("matrix products in bfloat16, all else in float32 (--dtype float32: those too)")
+    else:
+        backbone.compute_dtype = torch.float32
+        backbone.notes.append("matrix products in float32: bfloat16 changes its logits too much")

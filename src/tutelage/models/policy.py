@@ -6,7 +6,7 @@ import contextlib
 import copy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +14,12 @@ from torch import Tensor, nn
 from tutelage.batches import TokenBatch
 from tutelage.errors import UsageError
 from tutelage.models.attention import Packing, SlotCache
+from tutelage.models.body import Body, UnfitError
 from tutelage.models.heads import Heads
+from tutelage.ops.attention import Segments
 from tutelage.ops.logprobs import linear_logprobs
+
+Engine = Literal["auto", "fast", "plain"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ class Backbone(nn.Module):
         """what loading had to change, one sentence each"""
         self.derived = False
         """whether loading changed the weights (an adapter folded in, a pad token added): no folder holds them then"""
+        self.engine: Engine = "plain"
+        self._body: Body | None = None
 
     @property
     def core(self) -> Any:
@@ -55,6 +61,27 @@ class Backbone(nn.Module):
     def max_positions(self) -> int | None:
         """The longest sequence that the model can read, or None if it has no limit of its own."""
         return getattr(self.core.config, "max_position_embeddings", None)
+
+    def choose(self, engine: Engine) -> None:
+        """Compute by `engine` from now on: `plain` PyTorch; `fast`, our own loops; `auto`, those that fit the model.
+
+        Raises:
+            UsageError: `fast`, and the model cannot be computed so.
+        """
+        self.engine, self._body = engine, None
+        if engine == "plain":
+            return
+        try:
+            self._body = Body(self.core)
+        except UnfitError as error:
+            if engine == "fast":
+                raise UsageError(
+                    f"the fast engine cannot train {type(self.core).__name__}: {error}",
+                    where=self.name,
+                    fix="--engine auto",
+                ) from error
+            if self.device.type == "cpu":
+                self.notes.append(f"its layers are computed by PyTorch, which is slower than our own way: {error}")
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Matrix products in bfloat16 where that was chosen; weights and losses stay float32."""
@@ -75,7 +102,10 @@ class Backbone(nn.Module):
                 where=self.name,
                 fix=f"set --max-length {self.max_positions} or less",
             )
-        packing = Packing.of(batch.lengths, batch.rows, batch.positions, self.device)
+        segments = Segments.of(batch.sizes()) if self.engine != "plain" and cache is None else None
+        if self._body is not None and segments is not None:
+            return self._body.hidden(batch.tokens, batch.positions, segments, self.compute_dtype)
+        packing = Packing.of(batch.lengths, batch.rows, batch.positions, self.device, segments)
         return self.forward_body(batch.tokens, batch.positions, packing=packing, cache=cache)
 
     def forward_body(self, tokens: Tensor, positions: Tensor, **layout: Any) -> Tensor:

@@ -22,8 +22,9 @@ import torch
 
 SOURCES = Path(__file__).parent / "native"
 _FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
-_FLAG_SETS = (("-fopenmp",), ())
-"""Tried in turn: a compiler may lack OpenMP, and the loops then run on one thread."""
+_WIDE = "-mprefer-vector-width=512"
+_FLAG_SETS = (("-fopenmp", _WIDE), ("-fopenmp",), ("-fopenmp-simd",), ())
+"""Tried in turn: only x86 knows vectors of that width, and a compiler without OpenMP makes loops of one thread."""
 _SECONDS = 300.0
 
 
@@ -121,7 +122,7 @@ def _compiler() -> str:
 def _key(source: Path, compiler: str) -> str:
     """A hash of everything that decides what the library holds."""
     texts = [file.read_bytes() for file in [source, *sorted(SOURCES.glob("*.h"))]]
-    about = [compiler, _version(compiler), repr(_FLAGS), platform.machine(), _processor()]
+    about = [compiler, _version(compiler), repr((_FLAGS, _FLAG_SETS)), platform.machine(), _processor()]
     return hashlib.sha256(b"\0".join([*texts, *(text.encode() for text in about)])).hexdigest()[:24]
 
 
@@ -141,6 +142,12 @@ def _processor() -> str:
     lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines() if cpuinfo.is_file() else []
     told = {line for line in lines if line.startswith(("flags", "Features", "model name"))}
     return "\n".join(sorted(told)) or platform.processor()
+
+
+@functools.cache
+def multiplies_bfloat16() -> bool:
+    """Whether this processor has instructions that multiply matrices of bfloat16 (AMX, or AVX-512's)."""
+    return bool({"amx_bf16", "avx512_bf16"} & set(_processor().split()))
 
 
 def _compile(compiler: str, source: Path, target: Path) -> None:

@@ -1,0 +1,262 @@
+// What stands between the matrix products of a Llama-like block, each in one pass over its numbers, with its gradient:
+// residual + root-mean-square norm · norm and rotation of queries and keys · gated activation.
+//
+// The residual stream is float32, what products read and write T (float or bfloat16); arithmetic is float32. A row is
+// one thread's work and summed in one order; sums over rows go by fixed blocks: nothing depends on the threads.
+
+#include "blocks.h"
+
+static const int64_t BLOCK = 64;  // rows whose share of a weight's gradient is summed together
+
+template <typename T>
+static void norm_forward(const float* x, const T* more, const float* weight, float* sum_out, void* out, bool half,
+                         float* scale, int64_t rows, int64_t width, float eps, int threads) {
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t row = 0; row < rows; ++row) {
+        const float* in = x + row * width;
+        float* kept = sum_out + row * width;
+        float sum = 0;
+        if (more) {
+            const T* add = more + row * width;
+#pragma omp simd reduction(+ : sum)
+            for (int64_t i = 0; i < width; ++i) {
+                float value = in[i] + number(add[i]);
+                kept[i] = value;
+                sum += value * value;
+            }
+            in = kept;
+        } else {
+#pragma omp simd reduction(+ : sum)
+            for (int64_t i = 0; i < width; ++i) sum += in[i] * in[i];
+        }
+        float factor = 1.0f / std::sqrt(sum / width + eps);
+        scale[row] = factor;
+        if (half) {
+            T* to = (T*)out + row * width;
+#pragma omp simd
+            for (int64_t i = 0; i < width; ++i) to[i] = as<T>(in[i] * factor * weight[i]);
+        } else {
+            float* to = (float*)out + row * width;
+#pragma omp simd
+            for (int64_t i = 0; i < width; ++i) to[i] = in[i] * factor * weight[i];
+        }
+    }
+}
+
+// d_x = through (the gradient that passes by on the residual stream, or none) + s·(g·w) − x·s³/width·Σ(g·w·x)
+template <typename T, typename G>
+static void norm_backward(const float* x, const float* weight, const float* scale, const G* back, const float* through,
+                          float* d_x, T* d_half, float* d_weight, int64_t rows, int64_t width, int threads) {
+    int64_t blocks = (rows + BLOCK - 1) / BLOCK;
+    std::vector<float> partial(blocks * width, 0.0f);
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t block = 0; block < blocks; ++block) {
+        float* sums = &partial[block * width];
+        for (int64_t row = block * BLOCK; row < std::min(rows, (block + 1) * BLOCK); ++row) {
+            const float *in = x + row * width, *by = through ? through + row * width : nullptr;
+            const G* g = back + row * width;
+            float *to = d_x + row * width, s = scale[row], dot = 0;
+#pragma omp simd reduction(+ : dot)
+            for (int64_t i = 0; i < width; ++i) {
+                float product = number(g[i]) * in[i];
+                sums[i] += product * s;
+                dot += product * weight[i];
+            }
+            float pull = dot * s * s * s / width;
+            if (by) {
+#pragma omp simd
+                for (int64_t i = 0; i < width; ++i) to[i] = by[i] + number(g[i]) * weight[i] * s - in[i] * pull;
+            } else {
+#pragma omp simd
+                for (int64_t i = 0; i < width; ++i) to[i] = number(g[i]) * weight[i] * s - in[i] * pull;
+            }
+            convert(d_half + row * width, to, width);
+        }
+    }
+    std::fill(d_weight, d_weight + width, 0.0f);
+    for (int64_t block = 0; block < blocks; ++block)
+        for (int64_t i = 0; i < width; ++i) d_weight[i] += partial[block * width + i];
+}
+
+struct Turn {
+    int64_t rows, heads, shared, depth;  // tokens, query heads, key heads, numbers per head
+    const float *cosine, *sine;          // [rows, depth]
+    const float *query_norm, *key_norm;  // [depth], or null for none
+    float eps;
+};
+
+// raw [rows, heads + 2·shared, depth] → out [rows, heads + shared, depth]: queries and keys, normed and rotated
+template <typename T>
+static void turn_forward(const Turn& turn, const T* raw, T* out, int threads) {
+    int64_t depth = turn.depth, half = depth / 2, all = turn.heads + 2 * turn.shared, kept = turn.heads + turn.shared;
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t row = 0; row < turn.rows; ++row) {
+        std::vector<float> held(depth);
+        float* value = held.data();
+        const float *c = turn.cosine + row * depth, *s = turn.sine + row * depth;
+        for (int64_t head = 0; head < kept; ++head) {
+            const T* in = raw + (row * all + head) * depth;
+            T* to = out + (row * kept + head) * depth;
+            const float* weight = head < turn.heads ? turn.query_norm : turn.key_norm;
+            convert(value, in, depth);
+            if (weight) {
+                float sum = 0;
+#pragma omp simd reduction(+ : sum)
+                for (int64_t i = 0; i < depth; ++i) sum += value[i] * value[i];
+                float factor = 1.0f / std::sqrt(sum / depth + turn.eps);
+#pragma omp simd
+                for (int64_t i = 0; i < depth; ++i) value[i] *= factor * weight[i];
+            }
+#pragma omp simd
+            for (int64_t i = 0; i < half; ++i) {
+                to[i] = as<T>(value[i] * c[i] - value[half + i] * s[i]);
+                to[half + i] = as<T>(value[half + i] * c[half + i] + value[i] * s[half + i]);
+            }
+        }
+    }
+}
+
+// d_raw holds the gradients of rotated queries and keys (and of values, untouched) and gets those of raw
+template <typename T>
+static void turn_backward(const Turn& turn, const T* raw, T* d_raw, float* d_query_norm, float* d_key_norm,
+                          int threads) {
+    int64_t depth = turn.depth, half = depth / 2, all = turn.heads + 2 * turn.shared, kept = turn.heads + turn.shared;
+    int64_t blocks = (turn.rows + BLOCK - 1) / BLOCK;
+    std::vector<float> partial(blocks * 2 * depth, 0.0f);
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t block = 0; block < blocks; ++block) {
+        std::vector<float> held(2 * depth);
+        float *value = held.data(), *slope = value + depth;
+        for (int64_t row = block * BLOCK; row < std::min(turn.rows, (block + 1) * BLOCK); ++row) {
+            const float *c = turn.cosine + row * depth, *s = turn.sine + row * depth;
+            for (int64_t head = 0; head < kept; ++head) {
+                const T* in = raw + (row * all + head) * depth;
+                T* to = d_raw + (row * all + head) * depth;
+                const float* weight = head < turn.heads ? turn.query_norm : turn.key_norm;
+#pragma omp simd
+                for (int64_t i = 0; i < half; ++i) {
+                    float left = number(to[i]), right = number(to[half + i]);
+                    slope[i] = left * c[i] + right * s[half + i];
+                    slope[half + i] = right * c[half + i] - left * s[i];
+                }
+                if (weight) {
+                    float* sums = &partial[(2 * block + (head < turn.heads ? 0 : 1)) * depth];
+                    float sum = 0, dot = 0;
+                    convert(value, in, depth);
+#pragma omp simd reduction(+ : sum)
+                    for (int64_t i = 0; i < depth; ++i) sum += value[i] * value[i];
+                    float factor = 1.0f / std::sqrt(sum / depth + turn.eps);
+#pragma omp simd reduction(+ : dot)
+                    for (int64_t i = 0; i < depth; ++i) {
+                        float product = slope[i] * value[i];
+                        sums[i] += product * factor;
+                        dot += product * weight[i];
+                    }
+                    float pull = dot * factor * factor * factor / depth;
+#pragma omp simd
+                    for (int64_t i = 0; i < depth; ++i) slope[i] = slope[i] * weight[i] * factor - value[i] * pull;
+                }
+                convert(to, slope, depth);
+            }
+        }
+    }
+    for (int64_t i = 0; i < depth; ++i) {
+        float query = 0, key = 0;
+        for (int64_t block = 0; block < blocks; ++block) {
+            query += partial[2 * block * depth + i];
+            key += partial[(2 * block + 1) * depth + i];
+        }
+        if (d_query_norm) d_query_norm[i] = query;
+        if (d_key_norm) d_key_norm[i] = key;
+    }
+}
+
+// both [rows, 2·width]: gate, then up → out [rows, width] = silu(gate)·up
+template <typename T>
+static void gate_forward(const T* both, T* out, int64_t rows, int64_t width, int threads) {
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t row = 0; row < rows; ++row) {
+        const T *gate = both + row * 2 * width, *other = gate + width;
+        T* to = out + row * width;
+#pragma omp simd
+        for (int64_t i = 0; i < width; ++i) {
+            float x = number(gate[i]);
+            to[i] = as<T>(x / (1.0f + exponential(-x)) * number(other[i]));
+        }
+    }
+}
+
+// also gives the forward's answer again, so that it need not be kept
+template <typename T>
+static void gate_backward(const T* both, const T* back, T* out, T* d_both, int64_t rows, int64_t width, int threads) {
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t row = 0; row < rows; ++row) {
+        const T *gate = both + row * 2 * width, *other = gate + width, *g = back + row * width;
+        T *to = out + row * width, *d_gate = d_both + row * 2 * width, *d_other = d_gate + width;
+#pragma omp simd
+        for (int64_t i = 0; i < width; ++i) {
+            float x = number(gate[i]), y = number(other[i]), slope = number(g[i]);
+            float share = 1.0f / (1.0f + exponential(-x)), silu = x * share;
+            to[i] = as<T>(silu * y);
+            d_gate[i] = as<T>(slope * y * (share + silu * (1.0f - share)));
+            d_other[i] = as<T>(slope * silu);
+        }
+    }
+}
+
+extern "C" {
+
+// bf16: whether what products read and write is bfloat16; half: whether `out` is such a thing, or float32
+void body_norm_forward(const float* x, const void* more, const float* weight, float* sum_out, void* out, float* scale,
+                       int64_t rows, int64_t width, float eps, int half, int bf16, int threads) {
+    if (bf16)
+        norm_forward(x, (const bfloat16*)more, weight, sum_out, out, half, scale, rows, width, eps, threads);
+    else
+        norm_forward(x, (const float*)more, weight, sum_out, out, half, scale, rows, width, eps, threads);
+}
+
+void body_norm_backward(const float* x, const float* weight, const float* scale, const void* back,
+                        const float* through, float* d_x, void* d_half, float* d_weight, int64_t rows, int64_t width,
+                        int half, int bf16, int threads) {
+    if (!bf16)
+        norm_backward(x, weight, scale, (const float*)back, through, d_x, (float*)d_half, d_weight, rows, width,
+                      threads);
+    else if (half)
+        norm_backward(x, weight, scale, (const bfloat16*)back, through, d_x, (bfloat16*)d_half, d_weight, rows, width,
+                      threads);
+    else
+        norm_backward(x, weight, scale, (const float*)back, through, d_x, (bfloat16*)d_half, d_weight, rows, width,
+                      threads);
+}
+
+void body_turn_forward(const Turn* turn, const void* raw, void* out, int bf16, int threads) {
+    if (bf16)
+        turn_forward(*turn, (const bfloat16*)raw, (bfloat16*)out, threads);
+    else
+        turn_forward(*turn, (const float*)raw, (float*)out, threads);
+}
+
+void body_turn_backward(const Turn* turn, const void* raw, void* d_raw, float* d_query_norm, float* d_key_norm,
+                        int bf16, int threads) {
+    if (bf16)
+        turn_backward(*turn, (const bfloat16*)raw, (bfloat16*)d_raw, d_query_norm, d_key_norm, threads);
+    else
+        turn_backward(*turn, (const float*)raw, (float*)d_raw, d_query_norm, d_key_norm, threads);
+}
+
+void body_gate_forward(const void* both, void* out, int64_t rows, int64_t width, int bf16, int threads) {
+    if (bf16)
+        gate_forward((const bfloat16*)both, (bfloat16*)out, rows, width, threads);
+    else
+        gate_forward((const float*)both, (float*)out, rows, width, threads);
+}
+
+void body_gate_backward(const void* both, const void* back, void* out, void* d_both, int64_t rows, int64_t width,
+                        int bf16, int threads) {
+    if (bf16)
+        gate_backward((const bfloat16*)both, (const bfloat16*)back, (bfloat16*)out, (bfloat16*)d_both, rows, width,
+                      threads);
+    else
+        gate_backward((const float*)both, (const float*)back, (float*)out, (float*)d_both, rows, width, threads);
+}
+}

@@ -34,7 +34,7 @@ FLOORS = [
 
 LIGHT = re.compile(
     r"tutelage(\.(types|errors|registry|config|_convert|store(\..*)?|statistics(\..*)?|web(\..*)?|cli(\..*)?"
-    r"|data\.(jsonl|formats|parquet|template|inspect|sources(\..*)?)|labelers\.(_base|simulated)))?"
+    r"|data\.(jsonl|formats|parquet|template|inspect|sources(\..*)?)|labelers\.(_base|simulated|judged)))?"
 )
 """Modules that must start at once: they import no torch, not even through others."""
 

@@ -1,4 +1,4 @@
-"""Writes docs/cli.md from the verbs themselves: `python -m tutelage.cli._docs [FILE]`."""
+"""Writes docs/cli.md and the kept help pages from the verbs themselves: `python -m tutelage.cli._docs [FILE]`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tutelage.cli import _help, _verbs
+from tutelage.cli import _help, _train_help, _verbs
 from tutelage.cli._endings import EXIT_CODES
 
 _HEAD = """\
@@ -38,4 +38,5 @@ def _sections() -> Iterator[str]:
 
 
 if __name__ == "__main__":
+    _train_help.KEPT.write_text(_train_help.written(), encoding="utf-8")
     Path(sys.argv[1] if len(sys.argv) > 1 else "docs/cli.md").write_text(text(), encoding="utf-8")

@@ -7,6 +7,7 @@ import shutil
 import textwrap
 import types
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -32,21 +33,43 @@ _COLUMN = 26
 _WORDS = {int: "INT", float: "NUMBER", Path: "PATH", str: "TEXT", bool: ""}
 
 
+@dataclass(frozen=True)
+class Outline:
+    """A help page before its lines are broken: nothing but words, so that it can be kept in a file."""
+
+    usage: str
+    summary: str
+    positional: tuple[str, str]
+    """name, text"""
+    groups: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
+    """(title, (flag, text) …) …"""
+    aliases: str = ""
+
+
 def page(verb: Verb, width: int = 0) -> str:
     """What `tutelage <verb> --help` prints, `width` columns wide (0 = the terminal's)."""
-    width = width or min(max(shutil.get_terminal_size((100, 24)).columns, 60), 120)
+    return rendered(outline(verb), width)
+
+
+def outline(verb: Verb) -> Outline:
+    """What a verb's settings say of themselves."""
     fields = describe(verb.config)
     word, text = positional(verb, fields)
-    blocks = [f"Usage: tutelage {verb.name} [{word}] [OPTIONS]", textwrap.fill(verb.summary, width)]
-    blocks.append(_entry(word, text, width))
-    for title, group in _groups(verb, fields):
-        blocks.append("\n".join([f"{title}:", *(_flag(field, width) for field in group)]))
-    blocks.append("\n".join(["Common options:", *(_flag(field, width, plain=True) for field in describe(Common))]))
-    if notes := aliases(fields):
-        listed = ", ".join(f"--{theirs} = --{ours.replace('_', '-')}" for theirs, ours in notes.items())
-        blocks.append(
-            textwrap.fill(f"Also understood: {listed}.", width, subsequent_indent="  ", break_on_hyphens=False)
-        )
+    groups = [(title, tuple(_flag(field) for field in group)) for title, group in _groups(verb, fields)]
+    groups.append(("Common options", tuple(_flag(field, plain=True) for field in describe(Common))))
+    listed = ", ".join(f"--{theirs} = --{ours.replace('_', '-')}" for theirs, ours in aliases(fields).items())
+    usage = f"Usage: tutelage {verb.name} [{word}] [OPTIONS]"
+    return Outline(usage, verb.summary, (word, text), tuple(groups), f"Also understood: {listed}." if listed else "")
+
+
+def rendered(found: Outline, width: int = 0) -> str:
+    """The page, `width` columns wide (0 = the terminal's)."""
+    width = width or min(max(shutil.get_terminal_size((100, 24)).columns, 60), 120)
+    blocks = [found.usage, textwrap.fill(found.summary, width), _entry(*found.positional, width)]
+    for title, group in found.groups:
+        blocks.append("\n".join([f"{title}:", *(_entry(left, text, width) for left, text in group)]))
+    if found.aliases:
+        blocks.append(textwrap.fill(found.aliases, width, subsequent_indent="  ", break_on_hyphens=False))
     return "\n\n".join(blocks)
 
 
@@ -95,12 +118,12 @@ def _title(owner: type) -> str:
     return {"Train": "Training options", "": "More options"}.get(words, f"{words} options")
 
 
-def _flag(field: Field, width: int, plain: bool = False) -> str:
+def _flag(field: Field, plain: bool = False) -> tuple[str, str]:
     kind = bare(field.kind)
     left = f"{field.flag} {_word(kind)}"
     if kind is bool:
         left = field.flag if plain else f"--[no-]{field.flag[2:]}"
-    return _entry(left, " ".join([field.help, *_asides(field, kind)]).strip(), width)
+    return left, " ".join([field.help, *_asides(field, kind)]).strip()
 
 
 def _word(kind: Any) -> str:

@@ -31,7 +31,7 @@ def start(words: Sequence[str]) -> int:
     name, rest = words[0], list(words[1:])
     table = subverbs(name)
     if table is None:
-        return execute(load(name), rest)
+        return execute(load(name), rest) if not _asks_for_help(rest) else _show(name)
     if not rest or rest[0] in ("--help", "-h"):
         print(_listing(f"Usage: tutelage {name} VERB [OPTIONS]\n\n{summary(name)}", table))
         return 0
@@ -73,7 +73,7 @@ def execute(verb: Verb, words: Sequence[str]) -> int:
     """Read the flags, resolve the configuration, run."""
     from tutelage.cli import _flags, _help
 
-    if any(word in ("--help", "-h") for word in words):
+    if _asks_for_help(words):
         print(_help.page(verb))
         return 0
     asked = _flags.read(verb, words)
@@ -92,6 +92,19 @@ def execute(verb: Verb, words: Sequence[str]) -> int:
         ui.say(f"the configuration of `tutelage {verb.name}` is fine; nothing was run")
         return 0
     return verb.run(resolved, ui)
+
+
+def _asks_for_help(words: Sequence[str]) -> bool:
+    return any(word in ("--help", "-h") for word in words)
+
+
+def _show(name: str) -> int:
+    """The help page; of a training verb the one that is kept, for its settings stand among torch's users."""
+    from tutelage.cli import _help, _train_help
+
+    found = None if name in _files() else _train_help.kept(name)
+    print(_help.page(load(name)) if found is None else _help.rendered(found))
+    return 0
 
 
 def overview() -> str:

@@ -139,7 +139,8 @@ def test_recorded_scores_are_found_by_their_content(tmp_path: Path) -> None:
 
 def simulated(url: Path, **more: Any) -> Live:
     labeler = Simulated(DEFAULT, taste, 3)
-    return Live(str(url), Plan(**({"raters": 10} | more)), simulated=labeler)
+    told: dict[str, Any] = {"raters": 10} | more
+    return Live(str(url), Plan(**told), simulated=labeler)
 
 
 def test_ten_simulated_raters_answer_through_the_real_store_once(tmp_path: Path) -> None:

@@ -59,5 +59,6 @@ def batches(resolved: Resolved[BatchesConfig], ui: UI) -> int:
 def _line(batch: Batch) -> str:
     left = f"deadline in {batch.seconds_left:.0f} s" if batch.seconds_left > 0 else "deadline over"
     state = f"open, {left}, then {batch.late}; {batch.held} being judged now" if batch.state == "open" else batch.state
-    judged = f"{batch.settled} of {batch.items} judged by {batch.wanted}, {batch.missing} judgements missing"
+    things = "pairs" if batch.kind == "pair" else "answers"
+    judged = f"{batch.settled} of {batch.items} {things} judged by {batch.wanted}, {batch.missing} judgements missing"
     return f"{batch.id}  project {batch.project}  step {batch.step}  {judged}; {state}"

@@ -72,6 +72,12 @@ class Config:
             raise UsageError("a blind comparison needs two models and a taste", fix="give --baseline and --taste too")
         if self.baseline and self.baseline == self.model:
             raise UsageError("--model and --baseline are the same", fix="name the model from before training")
+        if self.reward.split(":")[0].split("?")[0].split("#")[0] in ("human", "people"):
+            raise UsageError(
+                f"--reward {self.reward}: people are asked about the answers of training steps only",
+                fix="a reward model trained on what they said; or let them compare the models' answers on the rating "
+                "pages (`tutelage rate serve`)",
+            )
         if self.pairs and not self.reward:
             raise UsageError("--pairs measures a reward model", fix="give --reward too")
         if self.train_pairs and not self.pairs:

@@ -13,6 +13,18 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 RESAMPLES = 2000
 _Z = 1.959963984540054  # 97.5% quantile of the normal distribution
+SUMMARY = {
+    "gold_before": "baseline/gold",
+    "gold_after": "model/gold",
+    "gold_gain": "gain/gold",
+    "win_rate": "win_rate",
+    "stop_rate": "model/stop_rate",
+    "kl": "kl",
+    "reward_accuracy": "reward_accuracy",
+    "length_only_accuracy": "length_only_accuracy",
+    "rater_agreement": "rater_agreement",
+}
+"""number in `summary.json` → measure in `eval.json`"""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tutelage.eval import text
-from tutelage.eval._base import Measure, bootstrap_gain, bootstrap_mean, percentiles, resamples, standard_error
+from tutelage.eval._base import SUMMARY, Measure, bootstrap_gain, bootstrap_mean, percentiles, resamples, standard_error
 from tutelage.types import Sample, plain
 
 _GOLD = "hidden taste of each answer, 0–1; bootstrap by prompt"
@@ -102,27 +102,14 @@ def references(samples: Sequence[Sample]) -> list[str] | None:
 def summary(measures: Mapping[str, Measure]) -> dict[str, float]:
     """The numbers that `summary.json` of the demo takes over, under its names."""
     out: dict[str, float] = {}
-    for key, name in _SUMMARY.items():
+    for key, name in SUMMARY.items():
         if name in measures:
             out[key] = measures[name].value
     for key in ("gold_gain", "win_rate", "reward_accuracy"):
-        found = measures.get(_SUMMARY[key])
+        found = measures.get(SUMMARY[key])
         if found is not None and found.low is not None and found.high is not None:
             out |= {f"{key}_low": found.low, f"{key}_high": found.high}
     return {key: value for key, value in out.items() if math.isfinite(value)}
-
-
-_SUMMARY = {
-    "gold_before": "baseline/gold",
-    "gold_after": "model/gold",
-    "gold_gain": "gain/gold",
-    "win_rate": "win_rate",
-    "stop_rate": "model/stop_rate",
-    "kl": "kl",
-    "reward_accuracy": "reward_accuracy",
-    "length_only_accuracy": "length_only_accuracy",
-    "rater_agreement": "rater_agreement",
-}
 
 
 def answer_rows(after: Side, before: Side | None) -> list[dict[str, Any]]:

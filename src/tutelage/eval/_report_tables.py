@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from tutelage.eval._base import Measure
+from tutelage.eval._base import SUMMARY, Measure
 from tutelage.eval._report_charts import interval_bar, short
 from tutelage.eval._report_read import EvalFolder, Found
 from tutelage.eval._report_words import WORDS, t
@@ -28,17 +28,6 @@ class Number:
     source: str
 
 
-_INTERVALS = {
-    "gold_before": "baseline/gold",
-    "gold_after": "model/gold",
-    "gold_gain": "gain/gold",
-    "win_rate": "win_rate",
-    "stop_rate": "model/stop_rate",
-    "kl": "kl",
-    "reward_accuracy": "reward_accuracy",
-    "length_only_accuracy": "length_only_accuracy",
-    "rater_agreement": "rater_agreement",
-}
 _DOWN = {"perplexity", "self_bleu", "reward_ece", "empty"}
 _UP = {"gold", "reward", "rouge1", "rouge2", "rougeL", "bleu", "chrf", "stop_rate", "distinct_1", "distinct_2"}
 
@@ -63,7 +52,7 @@ def numbers(found: Found) -> dict[str, Number]:
 def _interval(key: str, number: Number, found: Found) -> tuple[float | None, float | None]:
     """The interval of the same measurement in an evaluation, if that is where the number came from."""
     for one in found.evals:
-        row = one.content.get("measures", {}).get(_INTERVALS.get(key, ""))
+        row = one.content.get("measures", {}).get(SUMMARY.get(key, ""))
         if row and row.get("value") is not None and abs(row["value"] - number.value) < 1e-6:
             return row.get("low"), row.get("high")
     return None, None

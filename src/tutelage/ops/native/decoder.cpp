@@ -262,8 +262,11 @@ static float mass(const float* logit, int64_t count, float top, float sharpness)
 // The first token at which the running sum exceeds noise · whole; never one whose probability is 0 in float.
 static void draw_row(const float* logit, int64_t count, float sharpness, float noise, bool greedy, int32_t* token,
                      float* logprob) {
-    float top = logit[0];
-    for (int64_t i = 1; i < count; ++i) top = logit[i] > top ? logit[i] : top;
+    Lanes tops = spread(logit[0]);
+    int64_t seen = 0;
+    for (; seen + LANES <= count; seen += LANES) tops = larger(tops, load(logit + seen));
+    float top = largest(tops);
+    for (; seen < count; ++seen) top = logit[seen] > top ? logit[seen] : top;
     int64_t blocks = (count + BLOCK - 1) / BLOCK;
     std::vector<float> masses(blocks);
     double whole = 0;

@@ -28,9 +28,14 @@ struct Pages {
         const int per = P::PER_WORD;
         E* keys = page;
         E* values = page + PAGE * size;
-        for (int64_t i = 0; i < size; ++i) {
-            keys[(i / per) * PAGE * per + place * per + i % per] = as<E>(key[i]);
-            values[(place / per) * size * per + i * per + place % per] = as<E>(value[i]);
+        E small[LANES];
+        for (int64_t i = 0; i < size; i += LANES) {
+            P::narrow(small, load(key + i));
+            for (int j = 0; j < LANES; j += per)
+                std::memcpy(keys + (i + j) * PAGE + place * per, small + j, sizeof(E) * per);
+            P::narrow(small, load(value + i));
+            for (int j = 0; j < LANES; ++j)
+                values[(place / per) * size * per + (i + j) * per + place % per] = small[j];
         }
         if (per == 2 && alone && place % 2 == 0)
             for (int64_t i = 0; i < size; ++i) values[(place / 2) * size * 2 + i * 2 + 1] = as<E>(0.0f);

@@ -42,17 +42,25 @@ template <class P>
 static void lay_tiles(const float* from, int64_t by_column, int64_t by_depth, int64_t columns, int64_t depth,
                       int64_t first, int64_t step, typename P::Element* tiles, int threads) {
     typedef typename P::Element E;
+    const int DEEP = TILE * P::PER_WORD;
     int64_t deep = depth_tiles<P>(depth), wide = (columns + TILE - 1) / TILE;
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t j = 0; j < wide; ++j)
         for (int64_t d = 0; d < deep; ++d) {
             E* to = tiles + tile_place(first + j * step, d, deep) * TILE_WORDS * P::PER_WORD;
-            for (int64_t c = 0; c < TILE; ++c)
-                for (int64_t w = 0; w < TILE * P::PER_WORD; ++w) {
-                    int64_t n = j * TILE + c, k = d * TILE * P::PER_WORD + w;
-                    float value = n < columns && k < depth ? from[n * by_column + k * by_depth] : 0.0f;
-                    to[(w / P::PER_WORD) * TILE * P::PER_WORD + c * P::PER_WORD + w % P::PER_WORD] = as<E>(value);
-                }
+            for (int64_t c = 0; c < TILE; ++c) {
+                int64_t n = j * TILE + c, k = d * DEEP;
+                const float* source = from + n * by_column + k * by_depth;
+                float row[DEEP];
+                if (n < columns && by_depth == 1 && k + DEEP <= depth)
+                    std::memcpy(row, source, sizeof row);
+                else
+                    for (int i = 0; i < DEEP; ++i) row[i] = n < columns && k + i < depth ? source[i * by_depth] : 0.0f;
+                E small[DEEP];
+                for (int i = 0; i < DEEP; i += LANES) P::narrow(small + i, load(row + i));
+                for (int w = 0; w < TILE; ++w)
+                    std::memcpy(to + (w * TILE + c) * P::PER_WORD, small + w * P::PER_WORD, 4);
+            }
         }
 }
 
@@ -113,7 +121,15 @@ struct TileSession {
     }
 };
 
-static void multiply_tiles(const bfloat16* a, int64_t stride, const bfloat16* b, int64_t deep, int rows, float* out) {
+// Weights come from far memory, each read once: asked for this many tiles before they are needed.
+static const int AHEAD = 8;
+
+static inline void ask_ahead(const bfloat16* tiles) {
+    for (int line = 0; line < 32; ++line) __builtin_prefetch(tiles + AHEAD * 512 + line * 32, 0, 3);
+}
+
+static void multiply_tiles(const bfloat16* a, int64_t stride, const bfloat16* b, int64_t deep, int rows, bool first,
+                           float* out) {
     const bfloat16* below = a + TILE * stride;
     _tile_zero(0);
     _tile_zero(1);
@@ -122,6 +138,7 @@ static void multiply_tiles(const bfloat16* a, int64_t stride, const bfloat16* b,
             _tile_loadd(4, a + d * 32, stride * 2);
             _tile_loadd(6, b + d * 1024, 64);
             _tile_loadd(7, b + d * 1024 + 512, 64);
+            if (first) ask_ahead(b + d * 1024);
             _tile_dpbf16ps(0, 4, 6);
             _tile_dpbf16ps(1, 4, 7);
         }
@@ -133,6 +150,7 @@ static void multiply_tiles(const bfloat16* a, int64_t stride, const bfloat16* b,
             _tile_loadd(6, b + d * 1024, 64);
             _tile_loadd(7, b + d * 1024 + 512, 64);
             _tile_loadd(5, below + d * 32, stride * 2);
+            if (first) ask_ahead(b + d * 1024);
             _tile_dpbf16ps(0, 4, 6);
             _tile_dpbf16ps(1, 4, 7);
             _tile_dpbf16ps(2, 5, 6);
@@ -149,20 +167,22 @@ static bool amx_allowed() { return false; }
 struct TileSession {
     explicit TileSession(bool) {}
 };
-static void multiply_tiles(const bfloat16* a, int64_t stride, const bfloat16* b, int64_t deep, int rows, float* out) {
+static void multiply_tiles(const bfloat16* a, int64_t stride, const bfloat16* b, int64_t deep, int rows, bool,
+                           float* out) {
     multiply_block<Half>(a, stride, b, deep, rows, out);
 }
 #endif
 
-static inline void multiply_any(const float* a, int64_t stride, const float* b, int64_t deep, int rows, float* out,
-                                bool) {
+// `first`: the weight was not just read for other rows.
+static inline void multiply_any(const float* a, int64_t stride, const float* b, int64_t deep, int rows, bool,
+                                float* out, bool) {
     multiply_block<Single>(a, stride, b, deep, rows, out);
 }
 
 static inline void multiply_any(const bfloat16* a, int64_t stride, const bfloat16* b, int64_t deep, int rows,
-                                float* out, bool amx) {
+                                bool first, float* out, bool amx) {
     if (amx)
-        multiply_tiles(a, stride, b, deep, rows, out);
+        multiply_tiles(a, stride, b, deep, rows, first, out);
     else
         multiply_block<Half>(a, stride, b, deep, rows, out);
 }
@@ -180,7 +200,7 @@ static void multiply(const Matrix& weight, const typename P::Element* a, int64_t
             (const typename P::Element*)weight.tiles + n * deep * 2 * TILE_WORDS * P::PER_WORD;
         for (int64_t m = 0; m < rows; m += ROWS) {
             int count = (int)std::min<int64_t>(ROWS, rows - m);
-            multiply_any(a + m * stride, stride, b, deep, count, out, amx);
+            multiply_any(a + m * stride, stride, b, deep, count, m == 0, out, amx);
             if (weight.bias)
                 for (int r = 0; r < count; ++r)
                     for (int c = 0; c < COLUMNS; c += TILE)

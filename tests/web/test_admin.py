@@ -24,16 +24,8 @@ from tutelage.web.app import create_app
 
 IN = "/admin/projects/default"
 TABS = (
-    "",
-    "/questions",
-    "/guidelines",
-    "/settings",
-    "/raters",
-    "/adjudication",
-    "/agreement",
-    "/leaderboard",
-    "/exports",
-)
+    "", "/questions", "/guidelines", "/settings", "/raters", "/adjudication", "/agreement", "/leaderboard", "/exports",
+)  # fmt: skip
 PAGES = ("/admin", "/admin/new", "/admin/people", "/admin/audit", *(IN + tab for tab in TABS))
 
 

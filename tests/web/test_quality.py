@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+from typing import Any
 
 import pytest
 from starlette.applications import Starlette
@@ -26,18 +27,18 @@ IN = "/admin/projects/default"
 
 @pytest.fixture
 def app(store: Store) -> Starlette:
-    lent = {"report": report, "questions": _desk.questions_of, "rows": _desk.rows_of, "saving": saving}
+    lent: dict[str, Any] = {"report": report, "questions": _desk.questions_of, "rows": _desk.rows_of, "saving": saving}
     return create_app(store, Settings(hosts=(HOST,), secret=SECRET, limits=OPEN, **lent))
 
 
-def with_gold(store: Store, count: int, **settings: object) -> None:
+def with_gold(store: Store, count: int, **settings: Any) -> None:
     """Gold questions of which the first answer is the better one."""
     asked = questions(count, name="gold")
     add_gold(store, asked, [Judgement("", one.id, "", (1, 2)) for one in asked], "default")
-    Projects(store.database).change("default", ProjectSettings(**settings), actor="test")  # type: ignore[arg-type]
+    Projects(store.database).change("default", ProjectSettings(**settings), actor="test")
 
 
-def says(task: dict[str, object], right: bool) -> dict[str, object]:
+def says(task: dict[str, Any], right: bool) -> dict[str, Any]:
     return answer(task) | {"ranks": [1, 2] if right else [2, 1]}
 
 
@@ -45,7 +46,7 @@ def test_a_check_looks_like_any_other_task(store: Store, enter: Enter):
     with_gold(store, 40, gold_rate=0.3, repeat_rate=0.2)
     store.ask(questions(60), overlap=1)
     rater = enter("ann")
-    seen: list[dict[str, object]] = []
+    seen: list[dict[str, Any]] = []
     for number in range(60):
         (task,) = take(rater)
         seen.append(task)
@@ -101,7 +102,7 @@ def test_taking_a_quiz_answer_back_afterwards_changes_nothing(store: Store, ente
     assert rater.post("/api/v1/tasks/next", json={"n": 1}).status_code == 403
 
 
-def undone_task() -> dict[str, object]:
+def undone_task() -> dict[str, Any]:
     return {"id": "t1", "shown": [0, 1], "kind": "pair"}
 
 
@@ -130,7 +131,7 @@ def test_a_doubtful_question_is_decided_and_may_become_gold(store: Store, enter:
     assert "0 in this list" in admin.get(f"{IN}/questions?show=gold").text
 
 
-def export(admin: TestClient, kind: str) -> list[dict[str, object]]:
+def export(admin: TestClient, kind: str) -> list[dict[str, Any]]:
     reply = admin.post(f"{IN}/exports", data={"kind": kind, "weights": "reliability"})
     return [json.loads(line) for line in reply.text.splitlines()]
 

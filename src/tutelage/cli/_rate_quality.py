@@ -120,7 +120,7 @@ def _check_method(name: str) -> None:
 
 def select(resolved: Resolved[Select], ui: UI) -> int:
     """Choose a batch from the open pairs; the scores of a reward model are worked out here, not on the server."""
-    from tutelage.labelers._choosing import choose
+    from tutelage.labelers._choosing import choose, saving
     from tutelage.store.choosing import Choosing
     from tutelage.store.projects import Projects
     from tutelage.store.store import Store
@@ -140,13 +140,18 @@ def select(resolved: Resolved[Select], ui: UI) -> int:
             scores = head_scores(config.reward, Choosing(store.database).pool(config.project))
         share = config.random_share or told.random_share
         done = choose(store, config.project, method, config.count, scores=scores, random_share=share, seed=config.seed)
+        gain = saving(store, config.project)
     ui.say(
         f"batch {done['batch']}: {done['active']} pairs by {method} and {done['random']} at random, "
         f"of {done['pool']} in the pool"
     )
     if told.selection == "random" and method != "random":
         ui.warn("the project's selection is still `random`: pairs outside this batch follow after it without a choice")
-    ui.result({"project": config.project, **done})
+    if done["batch"]:
+        ui.say(f"labels saved against random so far: {gain.saving}")
+    if method != "random" and gain.why:
+        ui.warn(f"choosing at random may do as well: {gain.why}")
+    ui.result({"project": config.project, **done, "saving": str(gain.saving), "still_random": gain.why})
     return 0
 
 

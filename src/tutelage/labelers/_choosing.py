@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from random import Random
 from typing import Any
 
@@ -78,15 +79,26 @@ def _candidate(asked: Comparison, scores: Scores, needed: bool) -> Candidate:
     return Candidate(asked.id, asked.prompt.id, first, second, one, two, tuple(_counts(asked.prompt.content, 32)))
 
 
-def saving(store: Store, project: str, *, seed: int = 0) -> tuple[Saving, str]:
-    """(what choosing has saved against random; why it cannot be said or should stay random yet, empty = neither)."""
+@dataclass(frozen=True)
+class Gain:
+    """What choosing has saved against random so far."""
+
+    saving: Saving
+    random: int
+    active: int
+    """pairs of each arm that are judged"""
+    why: str = ""
+    """why pairs should still be chosen at random; empty: the labels are enough for more"""
+
+
+def saving(store: Store, project: str, *, seed: int = 0) -> Gain:
+    """Measure it on what was judged; `seed` draws the splits."""
     arms = Choosing(store.database).arms(project)
     labels = _labels(store, project)
     asked = {one.id: one for one in store.comparisons(project, ["pair"]) if one.id in arms and one.id in labels}
     names = {arm: [name for name in asked if arms[name] == arm] for arm in ("random", "active")}
     if min(map(len, names.values())) < 2 * _LEAST:
-        told = f"{len(names['random'])} random and {len(names['active'])} chosen pairs are judged, {2 * _LEAST} each"
-        return Saving(None, 0), f"{told} are the least"
+        return Gain(Saving(None, 0), len(names["random"]), len(names["active"]), why_still_random(len(labels), 0, 0))
     rows = {name: _features(asked[name]) for name in asked}
     prompt = {name: asked[name].prompt.id for name in asked}
     pairs: list[tuple[Curve, Curve]] = []
@@ -108,7 +120,8 @@ def saving(store: Store, project: str, *, seed: int = 0) -> tuple[Saving, str]:
                 right, tried = hits[-1], len(held)
         pairs.append((curves["random"], curves["active"]))
     found = labels_saved([one for one, _ in pairs], [two for _, two in pairs], seed=seed)
-    return found, why_still_random(len(labels), right, tried)
+    why = why_still_random(len(labels), right, tried)
+    return Gain(found, len(names["random"]), len(names["active"]), why)
 
 
 def _labels(store: Store, project: str) -> dict[str, int]:

@@ -23,6 +23,7 @@ def stamp(connection: sa.Connection, now: float) -> float:
 
 def shorten(connection: sa.Connection, project: str, latest: float) -> None:
     """No lease of the project runs beyond `latest`: those that a clock set back has made longer end as new ones do."""
-    here = sa.select(questions.c.id).where(questions.c.project == project)
-    longer = sa.update(leases).where(leases.c.expires > latest, leases.c.question.in_(here))
+    # each of the few leases is looked up: a list of the project's questions would be read in full
+    here = sa.exists().where(questions.c.id == leases.c.question, questions.c.project == project)
+    longer = sa.update(leases).where(leases.c.expires > latest, here)
     connection.execute(longer.values(expires=latest))

@@ -43,7 +43,10 @@ def held(
 ) -> list[Row]:
     """What `rater` holds, in the order in which it was handed out, each with its `task_purpose`."""
     connection.execute(sa.delete(leases).where(leases.c.expires <= now))
-    mine = (leases.c.rater == rater, questions.c.project == project)
+    names = list(connection.execute(sa.select(leases.c.question).where(leases.c.rater == rater)).scalars())
+    if not names:
+        return []
+    mine = (leases.c.rater == rater, questions.c.id.in_(names), questions.c.project == project)
     given = (tasks.c.question == leases.c.question, tasks.c.rater == rater, tasks.c.purpose == leases.c.purpose)
     judged = sa.exists().where(
         *standing_on(questions.c.id, None), judgements.c.rater == rater, judgements.c.purpose == leases.c.purpose
@@ -151,10 +154,15 @@ def origins(connection: sa.Connection, ids: Sequence[str]) -> dict[str, dict[str
     found: dict[str, dict[str, Any]] = {}
     for part in chunks(ids):
         asked = connection.execute(sa.select(questions).where(questions.c.id.in_(part))).mappings().all()
-        same = (samples.c.project == questions.c.project) & (samples.c.prompt == questions.c.prompt)
-        query = sa.select(samples.c.project, samples.c.id, samples.c.model).join(questions, same)
-        rows = connection.execute(query.where(questions.c.id.in_(part)).distinct())
-        models = {(row.project, row.id): row.model for row in rows}
+        wanted: dict[str, set[str]] = {}
+        for row in asked:
+            wanted.setdefault(row["project"], set()).update(row["candidates"])
+        models: dict[tuple[str, str], str] = {}
+        for project, names in wanted.items():
+            for some in chunks(sorted(names)):  # by id: the prompt has no index
+                query = sa.select(samples.c.id, samples.c.model).where(samples.c.project == project)
+                rows = connection.execute(query.where(samples.c.id.in_(some)))
+                models.update(((project, row.id), row.model) for row in rows)
         for row in asked:
             told = [models[row["project"], name] for name in row["candidates"]]
             found[row["id"]] = {"models": told, "probability": row["probability"], "extra": False}

@@ -142,12 +142,8 @@ def note_task(connection: sa.Connection, row: Row, rater: str, purpose: str, now
 def spent(connection: sa.Connection, project: str) -> int:
     """Judgements of a project that count, and those that are being made: leases that have not run out."""
     given = sa.select(sa.func.coalesce(sa.func.sum(questions.c.given), 0)).where(questions.c.project == project)
-    running = (
-        sa.select(sa.func.count())
-        .select_from(leases)
-        .join(questions, questions.c.id == leases.c.question)
-        .where(questions.c.project == project, leases.c.purpose == "")
-    )
+    here = sa.exists().where(questions.c.id == leases.c.question, questions.c.project == project)
+    running = sa.select(sa.func.count()).select_from(leases).where(leases.c.purpose == "", here)
     return int(connection.execute(given).scalar_one()) + connection.execute(running).scalar_one()
 
 

@@ -213,9 +213,9 @@ class Overview:
 
 
 def _rows(project: str, *more: Any) -> sa.Select[Any]:
-    """All judgement rows of a project, the superseded and withdrawn too."""
+    """All judgement rows of a project, the superseded and withdrawn and the checks too; known answers are none."""
     query = sa.select(judgements, *more).join(questions, questions.c.id == judgements.c.question)
-    return query.where(questions.c.project == project)
+    return query.where(questions.c.project == project, judgements.c.rater != GOLD)
 
 
 def _per_question(project: str, purpose: str = "") -> sa.Select[Any, Any, Any, Any, Any, Any, Any]:

@@ -13,7 +13,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from tutelage.statistics.saving import Saving
 from tutelage.store.overview import Overview
 from tutelage.store.people import People, Session
 from tutelage.store.projects import Projects
@@ -32,7 +31,7 @@ class Notes:
         self._kept: dict[str, dict[str, Any]] = {}
         self.reports: dict[tuple[object, ...], Mapping[str, Any]] = {}
         """statistics by project and state of the database"""
-        self.savings: dict[tuple[object, ...], tuple[Saving, str]] = {}
+        self.savings: dict[tuple[object, ...], Any] = {}
         """what selection saved, by project and state of the database"""
 
     def put(self, session: Session, note: dict[str, Any]) -> None:

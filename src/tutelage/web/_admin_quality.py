@@ -145,15 +145,16 @@ def selection(desk: Desk, project: str) -> Row | None:
         if state not in kept:  # seconds of counting, so once for each state of the database
             kept.clear()
             kept[state] = desk.settings.saving(desk.store, project)
-        saved = _saving(*kept[state], words)
+        saved = _saving(kept[state], words)
     used_up = told.selection != "random" and bool(all_) and not left and bool(pool)
     line = words["left"].format(left=f"{left:,}", pool=f"{pool:,}")
     return {"line": line, "method": told.selection, "saved": saved, "used_up": used_up}
 
 
-def _saving(found: Saving, why: str, words: Mapping[str, str]) -> str:
+def _saving(gain: Any, words: Mapping[str, str]) -> str:
+    found: Saving = gain.saving
     if found.interval is None:
-        return words["unknown"].format(why=why or str(found))
+        return words["unknown"].format(why=words["few"].format(random=gain.random, active=gain.active))
     value, low, high = (f"{100 * number:.0f}" for number in found.interval)
     if found.interval.low <= 0 <= found.interval.high:
         return words["no"].format(value=value, low=low, high=high)

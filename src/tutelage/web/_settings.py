@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tutelage.statistics.saving import Saving
 from tutelage.store.batches import waiting_of
 from tutelage.store.store import Store
 
@@ -48,7 +47,7 @@ class Settings:
     """makes answers to imported prompts with a model folder, where the server was started with one"""
     questions: Callable[..., Any] | None = None
     """(samples, project, kind, per_prompt, size, aspects) → comparisons, as `labelers._desk.questions_of` makes them"""
-    saving: Callable[[Store, str], tuple[Saving, str]] | None = None
-    """(store, project) → what choosing questions saved, and why it cannot be said: `labelers._choosing.saving`"""
+    saving: Callable[[Store, str], Any] | None = None
+    """(store, project) → what choosing questions saved against random: `labelers._choosing.saving`"""
     rows: Callable[..., Any] | None = None
     """(store, project, kind, weights, at, raters left out) → rows of an export: `labelers._desk.rows_of`"""

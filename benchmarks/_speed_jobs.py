@@ -79,6 +79,7 @@ class Job:
 
 _COMMON = {"schedule": "constant", "warmup": 0.0, "weight_decay": 0.0, "max_grad_norm": 1.0, "seed": SEED}
 _LEARN = _COMMON | {"learning_rate": 1e-5, "max_length": 1024}
+_PAIRS = _LEARN | {"beta": 0.1, "learning_rate": 1e-4}  # so that margins grow beyond the rounding of bfloat16
 _ONLINE = _COMMON | {
     "learning_rate": 1e-6, "max_length": 1024, "max_new_tokens": ANSWER, "temperature": 1.0,
     "missing_stop_penalty": 0.0, "target_kl": 0.0,
@@ -88,9 +89,9 @@ JOBS = {
     job.name: job
     for job in (
         Job("sft", "docs", 16, _LEARN),
-        Job("reward", "pairs", 16, _LEARN),
-        Job("dpo", "pairs", 16, _LEARN | {"beta": 0.1}),
-        Job("dpo-precomputed", "pairs", 16, _LEARN | {"beta": 0.1}),
+        Job("reward", "pairs", 16, _LEARN | {"centering": 0.0}),
+        Job("dpo", "pairs", 16, _PAIRS),
+        Job("dpo-precomputed", "pairs", 16, _PAIRS),
         Job("sample", "prompts", 8, {"max_new_tokens": ANSWER, "seed": SEED}, answers=8),
         Job("sample-1", "prompts", 64, {"max_new_tokens": ANSWER, "seed": SEED}),
         Job("rloo", "prompts", 8, _ONLINE | {"kl": 0.05, "answers": 8}, answers=8, steps=1),

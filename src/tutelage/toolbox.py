@@ -219,11 +219,10 @@ class Toolbox:
 
     @cached_property
     def sampler(self) -> Sampler:
-        from tutelage.sampling.local import Local
+        from tutelage.sampling.fast import Fast
 
-        return Local(
-            self.renderer, Sampling(max_new_tokens=self.config.max_new_tokens, temperature=self.config.temperature)
-        )
+        sampling = Sampling(max_new_tokens=self.config.max_new_tokens, temperature=self.config.temperature)
+        return Fast(self.renderer, sampling, say=self.say)
 
     @cached_property
     def documents(self) -> InOrder[Encoded]:

@@ -11,6 +11,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from tutelage.data.template import Renderer
+from tutelage.errors import UsageError
 from tutelage.models.decode import Decoder, UnfitError
 from tutelage.models.load import load_policy
 from tutelage.models.lora import LoRA
@@ -200,7 +201,7 @@ def test_another_family_is_sampled_by_the_plain_engine_which_is_said_once(model_
     engine = Fast(Renderer(policy.tokenizer), Sampling(max_new_tokens=4), say=said.append)
     one, other = (engine.sample(policy, PROMPTS, 1, 3) for _ in range(2))
     assert torch.equal(one.batch.tokens, other.batch.tokens)
-    assert len(said) == 1 and "plain engine" in said[0] and "Gemma" in said[0]
+    assert len(said) == 1 and "PyTorch" in said[0] and "Gemma" in said[0]
 
 
 def test_without_a_compiler_the_plain_engine_samples(folder_of, monkeypatch):
@@ -231,3 +232,14 @@ def test_memory_is_kept_between_calls(folder_of):
     for seed in range(5):
         engine.sample(policy, PROMPTS, 2, seed)
     assert engine._pages is pages
+
+
+def test_the_engine_that_was_asked_for_is_taken(folder_of, model_folder):
+    policy = load_policy(str(folder_of("qwen3")), device="cpu", engine="plain")
+    engine = fast(policy)
+    engine.sample(policy, PROMPTS[:1], 1, 0)
+    assert engine._decoder is None, "and nothing is said"
+    gemma = load_policy(str(model_folder("gemma")), device="cpu")
+    gemma.engine = "fast"
+    with pytest.raises(UsageError, match="cannot sample"):
+        fast(gemma).sample(gemma, PROMPTS[:1], 1, 0)

@@ -36,6 +36,9 @@ class Config:
     """the same seed and conversation give the same answers"""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """of matrix products"""
+    engine: Literal["auto", "fast", "plain"] = "auto"
+    """how answers are sampled: by our own decoder in C++ where it knows the model (auto; fast: or not at all), or by
+    PyTorch (plain), to the same distribution but for rounding"""
     device: str = "auto"
     """cpu, cuda … ; auto = the accelerator where there is one"""
     positional: ClassVar[str] = "model"
@@ -89,12 +92,12 @@ def _answerer(config: Config) -> Callable[[str | tuple[Message, ...], int], str]
     from tutelage.data.template import Renderer
     from tutelage.models.load import load_policy
     from tutelage.sampling import Sampling
-    from tutelage.sampling.local import Local
+    from tutelage.sampling.fast import Fast
 
-    policy = load_policy(config.model, dtype=config.dtype, device=config.device)
+    policy = load_policy(config.model, dtype=config.dtype, device=config.device, engine=config.engine)
     renderer = Renderer(policy.tokenizer)
     settings = {name: getattr(config, name) for name in ("max_new_tokens", "temperature", "top_p", "greedy")}
-    sampler = Local(renderer, Sampling(**settings))
+    sampler = Fast(renderer, Sampling(**settings))
 
     def answer(content: str | tuple[Message, ...], turn: int) -> str:
         tokens = len(renderer.prompt(content))

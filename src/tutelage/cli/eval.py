@@ -61,6 +61,9 @@ class Config:
     """what to do with rows that cannot be used: stop, or leave them out and say how many"""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """of matrix products"""
+    engine: Literal["auto", "fast", "plain"] = "auto"
+    """how answers are sampled: by our own decoder in C++ where it knows the model (auto; fast: or not at all), or by
+    PyTorch (plain), to the same distribution but for rounding"""
     device: str = "auto"
     """cpu, cuda … ; auto = the accelerator where there is one"""
     handles_dry_run: ClassVar[bool] = True
@@ -112,7 +115,7 @@ def _measure(
     from tutelage.eval._measures import answer_rows, gains, side_measures, summary
     from tutelage.eval.answers import Where
 
-    where = Where(config.device, config.dtype)
+    where = Where(config.device, config.dtype, config.engine, ui.say)
     after = _answers(config, config.model, prompts, where, parts, ui)
     before = _answers(config, config.baseline, prompts, where, parts, ui) if config.baseline else []
     sides = [_side(config, answers, where, parts) for answers in (after, before) if answers]

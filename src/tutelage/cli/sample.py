@@ -53,6 +53,9 @@ class Config:
     """what to do with rows that cannot be used: stop, or leave them out and say how many"""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """of matrix products"""
+    engine: Literal["auto", "fast", "plain"] = "auto"
+    """how answers are sampled: by our own decoder in C++ where it knows the model (auto; fast: or not at all), or by
+    PyTorch (plain), to the same distribution but for rounding"""
     device: str = "auto"
     """cpu, cuda … ; auto = the accelerator where there is one"""
     db: str = ""
@@ -141,9 +144,9 @@ def _draw(config: Config, prompts: Sequence[Prompt], draft: Draft, mark: str, ui
     from tutelage.data.template import Renderer
     from tutelage.models.load import load_policy
     from tutelage.sampling import Sampling
-    from tutelage.sampling.local import Local
+    from tutelage.sampling.fast import Fast
 
-    policy = load_policy(config.model, dtype=config.dtype, device=config.device)
+    policy = load_policy(config.model, dtype=config.dtype, device=config.device, engine=config.engine)
     for note in policy.notes:
         ui.say(f"{config.model}: {note}")
     renderer = Renderer(policy.tokenizer)
@@ -157,7 +160,7 @@ def _draw(config: Config, prompts: Sequence[Prompt], draft: Draft, mark: str, ui
         top_k=config.top_k,
         greedy=config.greedy,
     )
-    sampler, drawn = Local(renderer, sampling, slots=_AT_ONCE), config.best_of or config.n
+    sampler, drawn = Fast(renderer, sampling, slots=_AT_ONCE, say=ui.say), config.best_of or config.n
     at_once = max(1, _AT_ONCE // drawn)
     best = _best(config, ui) if config.best_of else None
     first = draft.done // (at_once * config.n) * at_once  # whole rounds only: a round is drawn as it was the first time

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tutelage.data.pack import pack
@@ -13,9 +13,10 @@ from tutelage.errors import UsageError
 from tutelage.eval._parts import Parts, mark, model_mark, text_json
 from tutelage.eval.likelihood import answer_logprobs
 from tutelage.models.load import load_policy, load_scorer
+from tutelage.models.policy import Engine
 from tutelage.rewards import classical
 from tutelage.sampling import Sampling
-from tutelage.sampling.local import Local
+from tutelage.sampling.fast import Fast
 from tutelage.types import Preference, Prompt, Sample, Text, plain
 
 _AT_ONCE = 256
@@ -59,6 +60,9 @@ class Where:
 
     device: str = "auto"
     dtype: str = "auto"
+    engine: Engine = "auto"
+    say: Callable[[str], None] = field(default=lambda _: None, compare=False)
+    """told what is not computed in the fastest way"""
 
 
 def sample_answers(
@@ -79,7 +83,7 @@ def sample_answers(
         UsageError: a prompt leaves no room for an answer.
     """
     asked = [[prompt.id, text_json(prompt.content)] for prompt in prompts]
-    depends = [model_mark(path), asked, n, asdict(sampling), seed, where.dtype]
+    depends = [model_mark(path), asked, n, asdict(sampling), seed, where.dtype, where.engine]
     rows = parts.get("answers", depends, lambda: _draw(path, prompts, n, sampling, seed, where, advance))
     name = mark(depends)
     return [_answer(row, prompts[index // n], f"{prompts[index // n].id}/{name}/{index % n}", path, seed)
@@ -89,11 +93,11 @@ def sample_answers(
 def _draw(
     path: str, prompts: Sequence[Prompt], n: int, sampling: Sampling, seed: int, where: Where, advance: Advance
 ) -> list[dict[str, Any]]:
-    policy = load_policy(path, dtype=where.dtype, device=where.device)
+    policy = load_policy(path, dtype=where.dtype, device=where.device, engine=where.engine)
     renderer = Renderer(policy.tokenizer)
     for prompt in prompts:
         _require_room(prompt, len(renderer.prompt(prompt.content)), policy.max_positions, sampling.max_new_tokens)
-    sampler = Local(renderer, sampling, slots=_AT_ONCE)
+    sampler = Fast(renderer, sampling, slots=_AT_ONCE, say=where.say)
     vocabulary = _vocabulary(policy.tokenizer)
     per_round = max(1, _AT_ONCE // n)
     out: list[dict[str, Any]] = []

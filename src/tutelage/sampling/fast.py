@@ -15,6 +15,7 @@ from torch import Tensor
 
 from tutelage.batches import Rollouts
 from tutelage.data.template import Renderer
+from tutelage.errors import UsageError
 from tutelage.models.decode import PAGE, ROWS, Decoder, Pages, UnfitError
 from tutelage.models.policy import Policy
 from tutelage.sampling._answers import Drawn, draw, limits, names, noise, rollouts, stops
@@ -30,19 +31,19 @@ _CACHE_BYTES = 2 << 30
 
 
 class Fast(Sampler):
-    """Samples by our own decoder where it can run the model, else by the plain engine, which it says once."""
+    """Samples by our own decoder where it can run the model, else by the plain engine (`policy.engine` may choose)."""
 
     def __init__(
         self,
         renderer: Renderer,
         sampling: Sampling,
-        slots: int = 64,
+        slots: int = 256,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         """
         Args:
             slots: how many answers are under way at once; memory grows with it, results do not depend on it.
-            say: told in one sentence when the plain engine has to do.
+            say: told in one sentence when, on a CPU, the plain engine has to do.
         """
         self.renderer = renderer
         self.sampling = sampling
@@ -54,6 +55,10 @@ class Fast(Sampler):
 
     @torch.no_grad()
     def sample(self, policy: Policy, prompts: Sequence[Prompt], n: int, seed: int) -> Rollouts:
+        """
+        Raises:
+            UsageError: `policy.engine` is `fast`, and our decoder cannot run the model.
+        """
         decoder = self._decoder_of(policy)
         if decoder is None:
             return Local(self.renderer, self.sampling).sample(policy, prompts, n, seed)
@@ -72,10 +77,17 @@ class Fast(Sampler):
     def _decoder_of(self, policy: Policy) -> Decoder | None:
         if policy is not self._policy:
             self._policy, self._decoder, self._pages = policy, None, None
+            if policy.engine == "plain":
+                return None
             try:
                 self._decoder = Decoder(policy)
             except UnfitError as error:
-                self.say(f"{policy.name} is sampled by the plain engine, which is slower: {error}")
+                if policy.engine == "fast":
+                    raise UsageError(
+                        f"the fast engine cannot sample: {error}", where=policy.name, fix="--engine auto"
+                    ) from error
+                if policy.device.type == "cpu":
+                    self.say(f"{policy.name} is sampled by PyTorch, which is slower than our own decoder: {error}")
         return self._decoder
 
     def _room(self, decoder: Decoder, longest: int, answers: int) -> tuple[int, Pages]:

@@ -126,6 +126,20 @@ def test_changed_weights_are_seen_at_once_and_by_the_reference_never(model_folde
     assert torch.equal(copy.deepcopy(policy).logprobs(batch).logprobs, now)
 
 
+@pytest.mark.parametrize("fused", [True, False])
+def test_after_a_step_of_an_optimiser_both_engines_still_agree(model_folder, fused):
+    batch, losses = batch_of(random_rows(LENGTHS)), []
+    for policy in both(model_folder, "qwen3", dtype="float32"):
+        adam = torch.optim.AdamW(policy.parameters(), lr=1e-2, fused=fused)
+        for _ in range(4):
+            loss = -policy.logprobs(batch).logprobs.mean()
+            losses.append(float(loss.detach()))
+            adam.zero_grad()
+            loss.backward()
+            adam.step()
+    assert losses[:4] == pytest.approx(losses[4:], rel=1e-4) and losses[0] - losses[3] > 0.1
+
+
 def test_a_model_of_another_family_is_told_of_and_computed_by_pytorch(model_folder):
     folder = str(model_folder("gemma"))
     policy = load_policy(folder, device="cpu")

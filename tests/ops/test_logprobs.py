@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tutelage.ops import logprobs
+from tutelage.ops import logprobs, native
 from tutelage.ops.logprobs import kl, linear_logprobs, token_logprobs
 
 
@@ -186,3 +186,30 @@ def test_k1_and_k3_are_unbiased_and_k3_is_never_negative() -> None:
         assert (policy.exp() * kl(policy, reference, kind)).sum() == pytest.approx(exact.item())
     assert (kl(policy, reference, "k3") >= 0).all()
     assert kl(torch.tensor([-1.0]), torch.tensor([-1.0 - 1e-4]), "k3").item() == pytest.approx(5e-9, rel=0.05)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kept", [True, False])
+def test_our_own_loop_gives_the_numbers_and_gradients_of_torchs(dtype, kept, monkeypatch):
+    if not native.available("head"):
+        pytest.skip(f"NOT TESTED: {native.why_not('head')}")
+    monkeypatch.setattr(logprobs, "_KEPT_BYTES", 2**28 if kept else 0)
+    hidden, weight, _, targets, back = head(1100, 16, 77)
+    found = list[list[Tensor]]()
+    for fast in (True, False):
+        leaves = [x.detach().to(dtype).requires_grad_() for x in (hidden, weight)]
+        logp, entropy = linear_logprobs(*leaves, targets, 0.7, fast=fast)
+        found.append([logp.detach(), entropy, *torch.autograd.grad((logp * back).sum(), leaves)])
+    near = {"atol": 2e-5, "rtol": 1e-5} if dtype == torch.float32 else {"atol": 0.3, "rtol": 0.05}
+    for index, (ours, theirs) in enumerate(zip(*found, strict=True)):
+        torch.testing.assert_close(ours, theirs, **({"atol": 1e-5, "rtol": 1e-5} if index < 2 else near))
+    with torch.no_grad():
+        assert torch.equal(linear_logprobs(*leaves, targets, 0.7, fast=True)[0], found[0][0])
+
+
+def test_our_own_loop_stands_logits_without_bounds():
+    if not native.available("head"):
+        pytest.skip(f"NOT TESTED: {native.why_not('head')}")
+    hidden, weight = torch.tensor([[1e4, 0.0], [0.0, 0.0]]), torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.5, 1.0]])
+    logp, entropy = linear_logprobs(hidden, weight, torch.tensor([0, 1]), fast=True)
+    assert logp.tolist() == pytest.approx([0.0, -np.log(3)]) and entropy.tolist() == pytest.approx([0.0, np.log(3)])

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from tutelage.ops import attention, native
 from tutelage.ops import body as ops
@@ -47,6 +48,14 @@ class Layer:
         linear = [attend.q_proj, attend.k_proj, attend.v_proj, attend.o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj]
         first, second = self.stock.input_layernorm, self.stock.post_attention_layernorm
         return [first.weight, second.weight, *norms, *(part.weight for part in linear)]
+
+
+def _count_changes(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    """After each step of any optimiser: torch's fused ones change weights without counting that as a change."""
+    torch.autograd.graph.increment_version([p for group in optimizer.param_groups for p in group["params"]])
+
+
+register_optimizer_step_post_hook(_count_changes)
 
 
 class Copies:

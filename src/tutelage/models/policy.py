@@ -154,6 +154,7 @@ class Policy(Backbone):
             targets,
             temperature,
             bias=getattr(head, "bias", None),
+            fast=self.engine != "plain",
         )
         return TokenScores(batch.answers(logprobs), batch.answers(entropy))
 

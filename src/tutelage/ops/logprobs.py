@@ -16,6 +16,11 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from tutelage.ops import native
+from tutelage.ops.native import pointer
+
+_FAST, _FAST_ROWS = (torch.float32, torch.bfloat16), 512
+"""What head.cpp reads, and how many rows of logits it finds in cache."""
 KLKind = Literal["k1", "k2", "k3"]
 
 _KEPT_BYTES = 256 * 2**20
@@ -50,6 +55,7 @@ def linear_logprobs(
     bias: Tensor | None = None,
     chunk: int | None = None,
     entropy: bool = True,
+    fast: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """`token_logprobs(hidden @ weight.T + bias, targets, temperature)`, a chunk of rows at a time.
 
@@ -64,6 +70,7 @@ def linear_logprobs(
         bias: [V]
         chunk: rows at a time; None = as many as the device likes
         entropy: False saves a pass over the logits
+        fast: what stands between the products by our own loop (ops/native/head.cpp), where there is one for this
 
     Returns:
         logp [N] and entropy [N] in nats; entropy carries no gradient and is empty, [0], if not asked for.
@@ -79,11 +86,13 @@ def linear_logprobs(
     autocast = torch.is_autocast_enabled(kind) and hidden.dtype != torch.float64
     dtype = torch.get_autocast_dtype(kind) if autocast else hidden.dtype
     hidden, weight = hidden.to(dtype), weight.to(dtype)
-    rows = chunk or _rows(weight.shape[0], kind)
+    loop = fast and kind == "cpu" and dtype in _FAST and bias is None and native.available("head")
+    rows = chunk or (_FAST_ROWS if loop else _rows(weight.shape[0], kind))
+    targets = targets.contiguous()
     if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (hidden, weight, bias)):
-        return cast(Any, _LinearLogprobs).apply(hidden, weight, targets, bias, 1 / temperature, rows, entropy)
+        return cast(Any, _LinearLogprobs).apply(hidden, weight, targets, bias, 1 / temperature, rows, entropy, loop)
     with torch.no_grad():
-        return _Head(hidden, weight, targets, bias, 1 / temperature, rows).forward(entropy, None)
+        return _Head(hidden, weight, targets, bias, 1 / temperature, rows, loop).forward(entropy, None)
 
 
 def kl(logp: Tensor, ref: Tensor, kind: KLKind = "k1") -> Tensor:
@@ -116,6 +125,8 @@ class _Head:
     bias: Tensor | None
     scale: float
     rows: int
+    loop: bool = False
+    """by head.cpp"""
 
     def spans(self) -> list[slice]:
         """Which rows go together."""
@@ -150,6 +161,10 @@ class _Head:
         """logp [N] and entropy [N] (or [0]); `kept` [N, V], if given, receives P − onehot."""
         logp = self.hidden.new_empty(len(self.hidden), dtype=self.precise)
         entropies = torch.empty_like(logp) if entropy else logp.new_empty(0)
+        if self.loop:
+            for span in self.spans():
+                self._looped(span, logp[span], entropies[span] if entropy else None, kept)
+            return logp, entropies
         for span in self.spans():
             logits, column = self.logits(span), self.targets[span, None]
             log_probability = torch.log_softmax(logits, -1, out=self.softmax_buffer[: len(logits)])
@@ -163,8 +178,27 @@ class _Head:
                     kept[span] = _minus_onehot(probability, column)
         return logp, entropies
 
+    @cached_property
+    def raw_buffer(self) -> Tensor:
+        return self.hidden.new_empty(min(self.rows, len(self.hidden)), self.weight.shape[0])
+
+    def _looped(self, span: slice, logp: Tensor, entropy: Tensor | None, kept: Tensor | None) -> Tensor:
+        """Write logp and entropy of these rows; answers their logits, or P − onehot in their place if `kept`."""
+        hidden = self.hidden[span]
+        logits = self.raw_buffer[: len(hidden)] if kept is None or kept is self.raw_buffer else kept[span]
+        torch.mm(hidden, self.weight.T, out=logits)
+        column, half = self.targets[span], int(logits.dtype == torch.bfloat16)
+        given = pointer(logits), *native.sizes(*logits.shape), pointer(column), native.real(self.scale)
+        wanted = pointer(logp), pointer(entropy), int(kept is not None), half, native.threads()
+        library: Any = native.library("head")
+        library.head_rows(*given, *wanted)
+        return logits
+
     def residual(self, span: slice) -> Tensor:
         """P − onehot of these rows, in the type of `hidden`."""
+        if self.loop:
+            unused = self.hidden.new_empty(len(self.targets[span]), dtype=torch.float32)
+            return self._looped(span, unused, None, self.raw_buffer)
         logits = self.logits(span)
         probability = torch.softmax(logits, -1, out=self.softmax_buffer[: len(logits)])
         return _minus_onehot(probability, self.targets[span, None]).to(self.hidden.dtype)
@@ -183,12 +217,13 @@ class _LinearLogprobs(Function):
         scale: float,
         rows: int,
         entropy: bool,
+        loop: bool,
     ) -> tuple[Tensor, Tensor]:
         size = hidden.shape[0] * weight.shape[0]
         kept = hidden.new_empty(hidden.shape[0], weight.shape[0]) if size * hidden.itemsize <= _KEPT_BYTES else None
-        logp, entropies = _Head(hidden, weight, targets, bias, scale, rows).forward(entropy, kept)
+        logp, entropies = _Head(hidden, weight, targets, bias, scale, rows, loop).forward(entropy, kept)
         ctx.save_for_backward(hidden, weight, targets, bias, kept)
-        ctx.scale, ctx.rows = scale, rows
+        ctx.scale, ctx.rows, ctx.loop = scale, rows, loop
         ctx.mark_non_differentiable(entropies)
         return logp, entropies
 
@@ -199,7 +234,7 @@ class _LinearLogprobs(Function):
     ) -> tuple[Tensor | None, ...]:
         grad = grad_outputs[0]
         hidden, weight, targets, bias, kept = ctx.saved_tensors
-        head = _Head(hidden, weight, targets, bias, ctx.scale, ctx.rows)
+        head = _Head(hidden, weight, targets, bias, ctx.scale, ctx.rows, ctx.loop)
         spans = [slice(0, len(hidden))] if kept is not None else head.spans()
         wanted = ctx.needs_input_grad
         d_hidden = torch.empty_like(hidden) if wanted[0] else None
@@ -213,7 +248,7 @@ class _LinearLogprobs(Function):
                 d_weight = _add(d_weight, torch.mm(residual.T, hidden[span] * slope), len(spans))
             if wanted[3]:
                 d_bias = _add(d_bias, torch.mv(residual.T, slope[:, 0]), len(spans))
-        return d_hidden, _as(d_weight, weight), None, _as(d_bias, bias), None, None, None
+        return d_hidden, _as(d_weight, weight), None, _as(d_bias, bias), None, None, None, None
 
 
 def _add(total: Tensor | None, part: Tensor, parts: int) -> Tensor:

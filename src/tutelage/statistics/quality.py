@@ -6,8 +6,7 @@ comes with its Wilson interval, and a reproach is made only where the whole inte
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,6 +27,8 @@ FAULTS: Mapping[Fault, str] = {
 }
 _LEAST = 20
 """Fewer answers reproach nobody."""
+_FAIR, _STEADY = 0.75, 0.8
+"""Who may still agree with the others, or with their own first answer, this often is not reproached."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,10 +80,10 @@ def quality(seen: RaterEvidence, *, fastest: float = 150.0, pass_gold: float = 0
     deviation = float(np.std(seen.scores)) if len(seen.scores) > 1 else None
     proven: dict[Fault, bool] = {
         "contradicts": len(seen.with_others) >= _LEAST and agrees is not None and agrees.high < 0.5,
-        "guesses": len(seen.with_others) >= _LEAST and agrees is not None and agrees.low <= 0.5 <= agrees.high,
+        "guesses": len(seen.with_others) >= _LEAST and agrees is not None and agrees.low <= 0.5 <= agrees.high < _FAIR,
         "left": len(seen.left) >= _LEAST and left is not None and left.low > 0.6,
         "right": len(seen.left) >= _LEAST and left is not None and left.high < 0.4,
-        "inconsistent": len(seen.again) >= _LEAST // 2 and again is not None and again.low <= 0.5,
+        "inconsistent": len(seen.again) >= _LEAST // 2 and again is not None and again.high < _STEADY,
         "fast": len(timed) >= _LEAST and speed is not None and speed > fastest,
         "fails_gold": len(seen.gold) >= 5 and gold is not None and gold.high < pass_gold,
         "one_number": len(seen.scores) >= _LEAST and deviation is not None and deviation < 0.05,
@@ -142,28 +143,3 @@ def to_adjudicate(
         elif count > 1 and certainty < below:
             found.append(Doubt(item, certainty, count, "split"))
     return sorted(found, key=lambda doubt: (doubt.reason == "split", doubt.certainty, doubt.item))
-
-
-def what_next(
-    rater: str, answered: int, *, gold_rate: float, repeat_rate: float, seed: int = 0
-) -> Literal["gold", "repeat", "new"]:
-    """What a rater's next task is, known beforehand to nobody and the same in every process.
-
-    Args:
-        answered: tasks this rater has answered so far.
-        gold_rate, repeat_rate: shares of hidden gold and repeated tasks, together at most 1.
-    """
-    text = f"{seed}\x00{rater}\x00{answered}".encode()
-    drawn = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") / 2**64
-    return "gold" if drawn < gold_rate else "repeat" if drawn < gold_rate + repeat_rate else "new"
-
-
-def passes_quiz(answers: Iterable[tuple[str, int]], key: Mapping[str, int], *, share: float = 0.8) -> tuple[bool, int]:
-    """(whether a newcomer is let in, how many were right): every question of `key` must have been answered.
-
-    Args:
-        answers: (question, choice); the last one to a question stands.
-    """
-    given = dict(answers)
-    right = sum(given.get(question) == choice for question, choice in key.items())
-    return given.keys() >= key.keys() and right >= share * len(key), right

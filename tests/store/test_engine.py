@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -20,7 +21,7 @@ from alembic.script import ScriptDirectory
 
 from tutelage.errors import CannotCreateError, DataError, DiskError, MissingInputError, TryAgainError, UsageError
 from tutelage.store.engine import Database, journal_mode
-from tutelage.store.schema import REVISION, metadata
+from tutelage.store.schema import REVISION, metadata, raters
 from tutelage.store.store import Store
 from tutelage.types import Comparison, Judgement
 
@@ -165,3 +166,15 @@ def test_a_full_disk_is_said_and_what_was_stored_is_safe(tmp_path: Path, make_qu
     assert caught.value.exit_code == 74
     assert len(store.comparisons()) == 1
     store.close()
+
+
+def test_only_rows_that_were_not_there_are_counted_on_both_databases(database_url: str) -> None:
+    def person(name: str) -> dict[str, Any]:
+        return {"id": name, "kind": "person", "created": 1.0}
+
+    with Store(database_url) as store, store.database.writing() as connection:
+        insert_new = store.database.insert_new
+        assert insert_new(connection, raters, [person("ann"), person("ben")]) == 2
+        assert insert_new(connection, raters, [person("ann")]) == 0
+        assert insert_new(connection, raters, [person("ben"), person("cleo"), person("ann"), person("dan")]) == 2
+        assert insert_new(connection, raters, []) == 0

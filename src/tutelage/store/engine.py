@@ -156,9 +156,13 @@ class Database:
             return 0
         if self.dialect == "sqlite":
             from sqlalchemy.dialects.sqlite import insert
-        else:
-            from sqlalchemy.dialects.postgresql import insert
-        return connection.execute(insert(table).on_conflict_do_nothing(), rows).rowcount
+
+            return connection.execute(insert(table).on_conflict_do_nothing(), rows).rowcount
+        from sqlalchemy.dialects.postgresql import insert
+
+        # PostgreSQL's driver does not add up the counts of many rows, so the rows themselves are counted.
+        told = insert(table).on_conflict_do_nothing().returning(*table.primary_key.columns)
+        return len(connection.execute(told, rows).all())
 
     def close(self) -> None:
         """Give the connections back; the object is of no use afterwards."""

@@ -22,8 +22,9 @@ KEYS = {
 
 
 @pytest.mark.parametrize("algorithm", ["ppo", "dpo"])
-def test_every_command_of_the_demo_is_one_that_the_command_line_understands(algorithm, capsys):
-    for command in commands(Config(algorithm=algorithm)):
+@pytest.mark.parametrize("serve", [False, True])
+def test_every_command_of_the_demo_is_one_that_the_command_line_understands(algorithm, serve, capsys):
+    for command in commands(Config(algorithm=algorithm, serve=serve)):
         assert main([*command.words, "--print-config"]) == 0, command
     assert capsys.readouterr().err == ""
 
@@ -35,6 +36,14 @@ def test_commands_are_printed_and_nothing_is_run(capsys, tmp_path):
     assert [shlex.split(line)[:2] for line in lines[:2]] == [["tutelage", "data"], ["tutelage", "pretrain"]]
     assert all("--seed 3" in line for line in lines if "export" not in line and "report" not in line)
     assert not out.exists()
+
+
+def test_to_be_a_rater_adds_two_commands_and_changes_none(tmp_path):
+    alone, served = (commands(Config(out=tmp_path, serve=serve)) for serve in (False, True))
+    added = [command for command in served if command not in alone]
+    assert [command.words[:2] for command in added] == [("rate", "ask"), ("rate", "serve")]
+    assert [command for command in served if command not in added] == alone
+    assert served.index(added[-1]) + 1 == [command.words[1] for command in served].index("simulate")
 
 
 def demo(out: Path, *flags: str) -> subprocess.Popen[str]:

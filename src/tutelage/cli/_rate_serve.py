@@ -6,14 +6,18 @@ import ipaddress
 import os
 import socket
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from tutelage.cli._ui import UI
+from tutelage.cli._ui import UI, counted
 from tutelage.config import Resolved
 from tutelage.errors import CannotCreateError, MissingInputError, UsageError
 
 if TYPE_CHECKING:
+    from uvicorn import Server
+
+    from tutelage.cli._rate_until import Until
     from tutelage.store.people import People
     from tutelage.store.store import Store
     from tutelage.train.lock import Lock
@@ -46,6 +50,20 @@ class Serve:
     """listen at any address without HTTPS: whoever sees the traffic can read and send in the raters' names"""
     secret_file: str = ""
     """where the secret lies; by default beside the database"""
+    rater: str = ""
+    """print a link for this one rater, who is known by this name in exports, instead of one for the admin"""
+    language: Literal["en", "zh"] = "en"
+    """language of the pages for a new --rater, until they choose another"""
+    until_done: bool = False
+    """end (exit code 0) when --rater has nothing left to judge; Enter or Ctrl-D in the terminal ends it earlier"""
+    minutes: float = 0.0
+    """end (exit code 0) after so many minutes; 0 = never"""
+
+    def __post_init__(self) -> None:
+        if self.minutes < 0:
+            raise UsageError("minutes are 0 or more")
+        if self.until_done and not self.rater:
+            raise UsageError("--until-done waits for one rater", fix="--rater NAME")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +94,8 @@ class Invite:
 
 def serve(resolved: Resolved[Serve], ui: UI) -> int:
     """Serve the rating pages on this machine until stopped; the first start prints a link for the admin."""
+    from tutelage.cli._rate_until import Until
+    from tutelage.store.left import left
     from tutelage.store.people import People
     from tutelage.store.store import Store
     from tutelage.web._secret import place, secret_at
@@ -87,17 +107,26 @@ def serve(resolved: Resolved[Serve], ui: UI) -> int:
         with Store(config.db) as store, _listen(config) as listening:
             port = listening.getsockname()[1]
             secret = secret_at(place(config.db, config.secret_file))
-            link = _admin_link(People(store.database, secret), config, port)
-            base = _base(config, port)
+            people, base = People(store.database, secret), _base(config, port)
+            link = "" if config.rater else _admin_link(people, config, port)
+            own = _rater_link(people, config, port) if config.rater else ""
             if lock is not None:
                 lock.tell(url=base)
             ui.say(f"rating at {base} (database {config.db}, pid {os.getpid()}); Ctrl-C stops it")
+            wanted = left(store.database, config.rater, config.project) if config.rater else 0
             if link:
                 ui.say(f"admin, once and within an hour: {link}")
-            else:
+            elif not config.rater:
                 ui.say("further links: tutelage rate invite")
-            ui.result({"url": base, "admin_link": link, "pid": os.getpid(), "db": config.db})
-            _run(store, _settings(config, secret, port), config, listening)
+            elif wanted or not config.until_done:
+                _tell_rater(config, own, wanted, ui)
+            ui.result({"url": base, "admin_link": link, "rater_link": own, "pid": os.getpid(), "db": config.db})
+            server = _server(store, _settings(config, secret, port), config)
+            waiting = partial(left, store.database, config.rater, config.project) if config.until_done else None
+            until = Until(waiting, 60 * config.minutes, partial(_end, server), by_hand=config.until_done)
+            _run(server, until, listening)
+            if until.reason:
+                ui.say(_ending(until.reason, config, store))
     finally:
         if lock is not None:
             lock.release()
@@ -238,12 +267,40 @@ def _admin_link(people: People, config: Serve, port: int) -> str:
     return f"{_base(config, port)}/join/{token}"
 
 
-def _run(store: Store, settings: Settings, config: Serve, listening: socket.socket) -> None:
+def _rater_link(people: People, config: Serve, port: int) -> str:
+    """A link for the one rater; who was here before is the same one again."""
+    people.admit(config.rater, config.project, actor="cli", language=config.language)
+    seconds = max(3600.0, 60 * config.minutes)
+    token = people.invite(config.project, actor="cli", rater=config.rater, seconds=seconds)
+    return f"{_base(config, port)}/join/{token}"
+
+
+def _tell_rater(config: Serve, link: str, wanted: int, ui: UI) -> None:
+    """The link, which must be seen whatever the mode, and how the waiting ends."""
+    told = f"open this once, {config.rater}: {link}"
+    (ui.warn if ui.quiet else ui.say)(told)
+    if config.until_done:
+        over = f"; in {config.minutes:g} min it goes on anyhow" if config.minutes else ""
+        ui.say(f"{counted(wanted, 'question')} waiting; Enter or Ctrl-D here goes on without the rest{over}")
+
+
+def _ending(reason: str, config: Serve, store: Store) -> str:
+    from tutelage.store.left import left
+
+    rest = left(store.database, config.rater, config.project) if config.rater else 0
+    return "all is judged, thank you" if reason == "done" else f"{reason}; {counted(rest, 'question')} not judged"
+
+
+def _end(server: Server) -> None:
+    server.should_exit = True
+
+
+def _server(store: Store, settings: Settings, config: Serve) -> Server:
     import uvicorn
 
     from tutelage.web.app import create_app
 
-    server = uvicorn.Server(
+    return uvicorn.Server(
         uvicorn.Config(
             create_app(store, settings),
             log_level="warning",
@@ -262,4 +319,11 @@ def _run(store: Store, settings: Settings, config: Serve, listening: socket.sock
             ssl_keyfile=config.tls_key or None,
         )
     )
-    server.run(sockets=[listening])
+
+
+def _run(server: Server, until: Until, listening: socket.socket) -> None:
+    until.start()
+    try:
+        server.run(sockets=[listening])
+    finally:
+        until.stop()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from tutelage.cli._demo_people import YOU, is_rating, tell, with_you, worth_of_you
 from tutelage.cli._ui import UI
 from tutelage.config import Resolved
+from tutelage.errors import UsageError
 from tutelage.flow import Flow, Stopped, read_json, write_json
 from tutelage.rounds import Command, RoundPlan, flags, round_commands
 
@@ -22,7 +25,19 @@ class Config:
     """what improves the policy"""
     commands: bool = False
     """print the single commands that the demo runs, and run nothing"""
+    serve: bool = False
+    """be one of the raters: a page on this machine hands you some pairs, simulated raters judge the rest"""
+    serve_tasks: int = 20
+    """how many pairs --serve hands you"""
+    serve_minutes: float = 30.0
+    """how long --serve waits for you; 0 = until you are done, or press Enter"""
+    serve_language: Literal["en", "zh"] = "en"
+    """language of what you judge, and of the pages until you choose another"""
     positional: ClassVar[str] = "out"
+
+    def __post_init__(self) -> None:
+        if self.serve_tasks < 1 or self.serve_minutes < 0:
+            raise UsageError("serve-tasks is 1 or more, serve-minutes 0 or more")
 
 
 def run(resolved: Resolved[Config], ui: UI) -> int:
@@ -36,9 +51,18 @@ def run(resolved: Resolved[Config], ui: UI) -> int:
     from tutelage.cli.main import main
 
     extra = [flag for flag, on in {"--quiet": ui.quiet, "--debug": ui.debug}.items() if on]
-    flow = Flow(config.out, lambda words: main([*words, *extra]), ui.say)
+
+    def execute(words: Sequence[str]) -> int:
+        code = main([*words, *extra])
+        if config.serve and code == 0 and is_rating(words):
+            tell(worth_of_you(config.out, TASTE), ui)
+        return code
+
+    flow = Flow(config.out, execute, ui.say)
     try:
         flow.run(plan[:-1])
+        if config.serve:
+            write_json(config.out / "people.json", worth_of_you(config.out, TASTE).as_json())
         write_json(config.out / "summary.json", _summary(config, flow))
         flow.run(plan)
     except Stopped as stopped:
@@ -71,7 +95,7 @@ def commands(config: Config) -> list[Command]:
         prompts=str(data / "prompts.rate.jsonl"),
         improve_prompts=str(data / "prompts.train.jsonl"),
         test_prompts=str(data / "prompts.test.jsonl"),
-        taste="news",
+        taste=TASTE,
         raters="default",
         seed=config.seed,
         base=str(out / "pretrain/model"),
@@ -82,9 +106,14 @@ def commands(config: Config) -> list[Command]:
         evaluate=EVALUATE,
     )
     report = Command("write the report", ("report", *flags({"run": out, "out": out / "report.html"})))
-    return [*prepare, *round_commands(out, str(out / "sft/model"), plan), report]
+    whole = [*prepare, *round_commands(out, str(out / "sft/model"), plan), report]
+    if not config.serve:
+        return whole
+    served = {"rater": YOU, "language": config.serve_language, "until_done": True, "minutes": config.serve_minutes}
+    return with_you(whole, out, RATE | seed, config.serve_tasks, served)
 
 
+TASTE = "news"
 PLAIN: dict[str, Any] = {"engine": "plain", "dtype": "float32"}
 """What is written of the demo's ten seeds (docs/LOG.md) was computed so: other engines round otherwise, and training
 makes other runs of that. To change this is to measure the ten seeds again."""

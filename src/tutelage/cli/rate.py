@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from tutelage.cli._rate_ask import AskConfig, ask
 from tutelage.cli._rate_asking import Asking, questions_of
 from tutelage.cli._rate_batches import BatchesConfig, batches
 from tutelage.cli._rate_export import Copy, Export, check_project, copy, export
@@ -194,6 +195,7 @@ def _show_totals(ui: UI, counts: Mapping[str, int], project: str) -> None:
 VERBS = {
     "serve": (Serve, serve),
     "invite": (Invite, invite),
+    "ask": (AskConfig, ask),
     "simulate": (Simulate, simulate),
     "judge": (JudgeConfig, judge),
     "import": (Import, import_),

@@ -65,7 +65,31 @@ def raters(found: Found) -> dict[str, Any]:
                 counts[kind] = counts.get(kind, 0) + 1
                 shown.append(_question(row, kind, source))
     table, source = _rater_table(found)
-    return {"questions": shown, "table": table, "source": source}
+    return {"questions": shown, "table": table, "source": source, "worth": [_worth(*one) for one in found.people]}
+
+
+def _worth(source: str, told: Row) -> dict[str, Any]:
+    """One person's pairs: how often they chose as the other raters and as the hidden taste, and how often those did."""
+    rows = [
+        (str(told.get("rater", "")), told.get("with_others"), told.get("with_taste")),
+        (t("worth_others"), told.get("others_together"), told.get("others_with_taste")),
+    ]
+    return {
+        "note": t("worth_note", n=told.get("judged", 0), ties=told.get("ties", 0), skipped=told.get("skipped", 0)),
+        "rows": [{"name": name, "raters": _share(with_), "taste": _share(taste)} for name, with_, taste in rows],
+        "source": source,
+    }
+
+
+def _share(told: Any) -> dict[str, Any] | None:
+    if not isinstance(told, dict) or told.get("value") is None:
+        return None
+    value, low, high = (float(told[name]) for name in ("value", "low", "high"))
+    return {
+        "value": percent(value),
+        "bar": interval_bar(value, low, high, scale=(0, 1), marks=[0.5]),
+        "of": f"{told['same']}/{told['of']}",
+    }
 
 
 def _rater_table(found: Found) -> tuple[list[dict[str, Any]], str]:

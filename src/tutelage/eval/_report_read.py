@@ -65,6 +65,8 @@ class Found:
     summary_source: str = ""
     questions: list[tuple[str, tuple[Row, ...]]] = field(default_factory=list)
     """(source, questions with their judgements) that belong to no evaluation."""
+    people: list[tuple[str, Row]] = field(default_factory=list)
+    """(source, what a person's judgements were worth), from `people.json` of a demo"""
     unreadable: list[tuple[str, int]] = field(default_factory=list)
     """(file, lines left out)"""
 
@@ -100,6 +102,8 @@ def _read_folder(root: Path, path: Path, found: Found) -> None:
     evaluated = (path / "eval.json").is_file()  # holds its summary itself
     if (path / "summary.json").is_file() and not evaluated and not found.summary:
         found.summary, found.summary_source = _json(path / "summary.json"), _label(root, path / "summary.json")
+    if (path / "people.json").is_file():
+        found.people.append((_label(root, path / "people.json"), _json(path / "people.json")))
     if (path / "metrics.jsonl").is_file():
         found.runs.append(_run(root, path, name, found))
     questions = tuple(_lines(root, path / "judgements.jsonl", found))

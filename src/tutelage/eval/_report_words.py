@@ -100,6 +100,15 @@ WORDS: dict[str, tuple[str, str]] = {
     "both_bad": ("both bad", "都不好"),
     "left_was": ("left: {side}", "左侧：{side}"),
     "rater": ("rater", "评分者"),
+    "worth_note": (
+        "{n} pairs judged in person ({ties} ties, {skipped} skipped). How often the choice was the same, on these "
+        "pairs only, ties left out; line = 50%, chance.",
+        "本人评判了 {n} 对（平局 {ties}，跳过 {skipped}）。下表为选择一致的比例：仅限这些题目，不计平局；"
+        "竖线为 50%（随机水平）。",
+    ),
+    "worth_others": ("the simulated raters", "模拟评分者"),
+    "worth_with_raters": ("as the simulated raters", "与模拟评分者一致"),
+    "worth_with_taste": ("as the hidden taste", "与隐藏品味一致"),
     "more_curves": ("All metrics of this run", "本次训练的全部指标"),
     "training_samples": ("Answers while training", "训练过程中的回答"),
     "config": ("Configuration, with the origin of each value", "配置及每个值的来源"),

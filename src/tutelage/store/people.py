@@ -119,6 +119,25 @@ class People:
             note(connection, now, actor, "invite", project, after=told)
         return token
 
+    def admit(self, rater: str, project: str, *, actor: str, language: str = "en") -> None:
+        """Make a rater's account whose id is chosen, and so stands in exports, unless it is there.
+
+        Raises:
+            DataError: this cannot be an id, no such language, or it is the id of somebody who is no person.
+        """
+        if not rater or rater == GOLD or rater != clean_name(rater) or language not in LANGUAGES:
+            raise DataError(f"{rater!r:.80} (language {language!r}) cannot be a rater", fix="a name of one line")
+        with self._database.writing() as connection:
+            if connection.execute(sa.select(accounts).where(accounts.c.rater == rater)).first() is not None:
+                return
+            now = self._database.now(connection)
+            if connection.execute(sa.select(raters.c.id).where(raters.c.id == rater)).first() is not None:
+                raise DataError(f"{rater!r} has judged here without an account", fix="choose another name")
+            connection.execute(sa.insert(raters).values(id=rater, kind="person", created=now))
+            told = {"rater": rater, "name": rater, "role": "rater", "language": language}
+            connection.execute(sa.insert(accounts).values(**told, active=True, created=now))
+            note(connection, now, actor, "admit rater", project, after=told)
+
     def invitation(self, token: str) -> Invitation:
         """What a link offers; looking does not use it up.
 

@@ -1,0 +1,23 @@
+"""What is left for one rater: how many questions of a project they have neither judged nor skipped."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from tutelage.store.engine import Database
+from tutelage.store.schema import judgements, questions, skips
+from tutelage.store.skipping import standing_skips
+from tutelage.store.standing import standing_on
+
+
+def left(database: Database, rater: str, project: str = "default") -> int:
+    """How many open questions still want the judgement of `rater`; what they or others hold at the moment is counted.
+
+    0 therefore says that whatever was put before `rater` was answered, and that the answers are durable.
+    """
+    judged = sa.exists().where(*standing_on(questions.c.id), judgements.c.rater == rater)
+    skipped = sa.exists().where(skips.c.question == questions.c.id, skips.c.rater == rater, *standing_skips())
+    query = sa.select(sa.func.count()).select_from(questions)
+    query = query.where(questions.c.project == project, questions.c.open.is_(True), ~judged, ~skipped)
+    with database.reading() as connection:
+        return connection.execute(query).scalar_one()

@@ -1,0 +1,59 @@
+"""`rate ask`: questions for people, the same ones that simulated raters would be asked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tutelage.cli.main import main
+from tutelage.store.store import Store
+
+
+@pytest.fixture
+def answers(tmp_path: Path) -> str:
+    rows: list[str] = []
+    for number in range(12):
+        meta = {"lang": ("en", "zh")[number % 2]}
+        for place, text in enumerate(("one", "two", "three")):
+            told = {"id": f"p{number}/{place}", "prompt_id": f"p{number}", "prompt": f"Say {number}.", "meta": meta}
+            rows.append(json.dumps(told | {"completion": f"{text} {number}", "model": "m", "seed": place, "run": "r"}))
+    (tmp_path / "answers.jsonl").write_text("\n".join(rows) + "\n")
+    return str(tmp_path / "answers.jsonl")
+
+
+def asked(tmp_path: Path, samples: str, *words: str, name: str = "a.db") -> list[tuple[str, str]]:
+    db = str(tmp_path / name)
+    assert main(["rate", "ask", "--db", db, "--samples", samples, "--quiet", *words]) == 0
+    with Store(db) as store:
+        assert store.judgements() == []
+        return [(one.id, str(one.prompt.meta["lang"])) for one in store.comparisons()]
+
+
+def test_some_pairs_of_one_language_are_drawn_by_seed_and_asking_again_adds_none(tmp_path: Path, answers: str):
+    words = ("--kinds", "pair", "--pairs", "1", "--limit", "4", "--where", "lang=zh")
+    found = asked(tmp_path, answers, *words)
+    assert len(found) == 4 and {lang for _, lang in found} == {"zh"}
+    assert asked(tmp_path, answers, *words) == found
+    assert asked(tmp_path, answers, *words, "--seed", "1", name="b.db") != found
+
+
+def test_they_are_among_those_that_simulated_raters_are_asked(tmp_path: Path, answers: str):
+    few = asked(tmp_path, answers, "--kinds", "pair", "--pairs", "1", "--limit", "5", "--seed", "3")
+    db = ("--db", str(tmp_path / "all.db"), "--samples", answers)
+    assert main(["rate", "ask", *db, "--pairs", "1", "--scored", "1", "--seed", "3", "--quiet"]) == 0
+    with Store(tmp_path / "all.db") as store:
+        assert {name for name, _ in few} < {one.id for one in store.comparisons()}
+
+
+@pytest.mark.parametrize(("words", "code"), [
+    (("--where", "lang=fr"), 65), (("--where", "lang"), 2), (("--limit", "-1"), 2), (("--overlap", "0"), 2),
+])  # fmt: skip
+def test_what_asks_nothing_is_refused(words: tuple[str, ...], code: int, tmp_path: Path, answers: str):
+    assert main(["rate", "ask", "--db", str(tmp_path / "a.db"), "--samples", answers, *words]) == code
+    assert not (tmp_path / "a.db").exists()
+
+
+def test_without_answers_there_is_nothing_to_ask_about(tmp_path: Path):
+    assert main(["rate", "ask", "--db", str(tmp_path / "a.db")]) == 2

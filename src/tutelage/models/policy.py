@@ -16,6 +16,7 @@ from tutelage.errors import UsageError
 from tutelage.models.attention import Packing, SlotCache
 from tutelage.models.body import Body, UnfitError
 from tutelage.models.heads import Heads
+from tutelage.ops.allocator import keep_memory
 from tutelage.ops.attention import Segments
 from tutelage.ops.logprobs import linear_logprobs
 
@@ -71,6 +72,8 @@ class Backbone(nn.Module):
         self.engine, self._body = engine, None
         if engine == "plain":
             return
+        if self.device.type == "cpu":
+            keep_memory()
         try:
             self._body = Body(self.core)
         except UnfitError as error:
@@ -147,10 +150,11 @@ class Policy(Backbone):
             hidden = self.hidden(batch)
         learned = batch.mask.nonzero()[:, 0]
         targets = batch.tokens[learned].to(hidden.device)
-        head = self.head
+        head, kind = self.head, hidden.dtype if self.engine == "plain" else self.compute_dtype
         logprobs, entropy = linear_logprobs(
-            hidden[(learned - 1).to(hidden.device)],  # the state before a token predicts it: the one shift in the house
-            head.weight,
+            # the state before a token predicts it: the one shift in the house
+            hidden[(learned - 1).to(hidden.device)].to(kind),
+            head.weight.to(kind),
             targets,
             temperature,
             bias=getattr(head, "bias", None),

@@ -91,8 +91,6 @@ class Optimizer:
             error.add_note(culprit(batch))
             raise
         self.adam.step()
-        # The fused step writes past autograd's bookkeeping, by which copies of the weights know that they are stale.
-        torch.autograd.graph.increment_version([p for module in self.modules.values() for p in module.values()])
         return means | norms
 
     def _gradients(self, algorithm: Algorithm[Any, Any], batch: Batch) -> tuple[dict[str, float], float]:

@@ -82,9 +82,7 @@ def _continuous(
     )  # fmt: skip
     more: dict[str, Any] = {}
     if hasattr(transformers, "ContinuousBatchingConfig"):
-        more["continuous_batching_config"] = transformers.ContinuousBatchingConfig(
-            **{name: value for name, value in asked["flags"].items() if name in ("num_blocks", "max_batch_tokens")}
-        )
+        more["continuous_batching_config"] = transformers.ContinuousBatchingConfig(**asked["flags"]["continuous"])
     found = model.generate_batch(prompts, generation_config=config, progress_bar=False, **more)
     outputs = sorted(found.values(), key=lambda one: int(str(one.request_id).rpartition("_")[2]))
     return [_row(ids, one.generated_tokens, tokenizer.eos_token_id) for ids, one in zip(prompts, outputs, strict=True)]

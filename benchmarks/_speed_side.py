@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import select
 import shutil
 import subprocess
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from _speed_pipe import PIPES
 
 HERE = Path(__file__).parent
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "TRL_EXPERIMENTAL_SILENCE": "1"}
+PATIENCE = 900
+"""seconds that a side may take to start, or for one round"""
 
 
 @dataclass
@@ -85,6 +88,9 @@ class Started:
         return found
 
     def _heard(self) -> dict[str, Any]:
+        if not select.select([self.answers], [], [], PATIENCE)[0]:
+            self.process.kill()
+            raise RuntimeError(f"{self.side.name}: not a word for {PATIENCE} seconds; see {self.log}")
         line = self.answers.readline()
         if not line:
             code = self.process.wait()

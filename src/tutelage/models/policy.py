@@ -16,6 +16,7 @@ from tutelage.errors import UsageError
 from tutelage.models.attention import Packing, SlotCache
 from tutelage.models.body import Body, UnfitError
 from tutelage.models.heads import Heads
+from tutelage.models.tree import tree_of
 from tutelage.ops.allocator import keep_memory
 from tutelage.ops.attention import Segments
 from tutelage.ops.logprobs import linear_logprobs
@@ -98,6 +99,23 @@ class Backbone(nn.Module):
         Raises:
             UsageError: a sequence is longer than the model's positions.
         """
+        self._require_room(batch)
+        segments = Segments.of(batch.sizes()) if self.engine != "plain" and cache is None else None
+        if self._body is not None and segments is not None:
+            return self._body.hidden(batch.tokens, batch.positions, segments, self.compute_dtype)
+        packing = Packing.of(batch.lengths, batch.rows, batch.positions, self.device, segments)
+        return self.forward_body(batch.tokens, batch.positions, packing=packing, cache=cache)
+
+    def states(self, batch: TokenBatch, places: Tensor) -> Tensor:
+        """Hidden states `[N, H]` after the tokens at `places`, int64 [N]; a prompt that rows share is computed once."""
+        tree = tree_of(batch) if self._body is not None else None
+        if tree is None or self._body is None:
+            return self.hidden(batch)[places.to(self.device)]
+        self._require_room(batch)
+        hidden = self._body.hidden(tree.tokens, tree.positions, tree.segments, self.compute_dtype)
+        return hidden.index_select(0, tree.where[places])
+
+    def _require_room(self, batch: TokenBatch) -> None:
         longest = int(batch.lengths.max())
         if self.max_positions is not None and longest > self.max_positions:
             raise UsageError(
@@ -105,11 +123,6 @@ class Backbone(nn.Module):
                 where=self.name,
                 fix=f"set --max-length {self.max_positions} or less",
             )
-        segments = Segments.of(batch.sizes()) if self.engine != "plain" and cache is None else None
-        if self._body is not None and segments is not None:
-            return self._body.hidden(batch.tokens, batch.positions, segments, self.compute_dtype)
-        packing = Packing.of(batch.lengths, batch.rows, batch.positions, self.device, segments)
-        return self.forward_body(batch.tokens, batch.positions, packing=packing, cache=cache)
 
     def forward_body(self, tokens: Tensor, positions: Tensor, **layout: Any) -> Tensor:
         """One pass of the stock body over `tokens` [T] at `positions` [T] → `[T, H]`."""
@@ -146,14 +159,14 @@ class Policy(Backbone):
 
     def logprobs(self, batch: TokenBatch, temperature: float = 1.0) -> TokenScores:
         """Score the learned tokens of `batch` at the temperature at which they are, or were, sampled."""
-        with self.autocast():
-            hidden = self.hidden(batch)
         learned = batch.mask.nonzero()[:, 0]
+        with self.autocast():
+            # the state before a token predicts it: the one shift in the house
+            hidden = self.states(batch, learned - 1)
         targets = batch.tokens[learned].to(hidden.device)
         head, kind = self.head, hidden.dtype if self.engine == "plain" else self.compute_dtype
         logprobs, entropy = linear_logprobs(
-            # the state before a token predicts it: the one shift in the house
-            hidden[(learned - 1).to(hidden.device)].to(kind),
+            hidden.to(kind),
             head.weight.to(kind),
             targets,
             temperature,
@@ -196,16 +209,13 @@ class Scorer(Backbone):
     def features(self, batch: TokenBatch) -> Tensor:
         """float32 [B, H]: the hidden state at the last real token of each sequence, which the heads read."""
         with self.autocast():
-            hidden = self.hidden(batch)
-        last = (batch.starts + batch.lengths - 1).to(hidden.device)
-        return hidden[last].float()
+            return self.states(batch, batch.starts + batch.lengths - 1).float()
 
     def values(self, batch: TokenBatch) -> Tensor:
         """float32 [B, R]: what is expected *before* each learned token is emitted, so read one position earlier."""
         with self.autocast():
-            hidden = self.hidden(batch)
-        learned = batch.mask.nonzero()[:, 0]
-        return batch.answers(self.heads.value(self.head(hidden[(learned - 1).to(hidden.device)].float())))
+            hidden = self.states(batch, batch.mask.nonzero()[:, 0] - 1)
+        return batch.answers(self.heads.value(self.head(hidden.float())))
 
     def save(self, folder: Path) -> None:
         """Write a folder that `AutoModelForSequenceClassification` loads and scores equally."""

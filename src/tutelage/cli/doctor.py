@@ -25,7 +25,7 @@ class Config:
 def run(resolved: Resolved[Config], ui: UI) -> int:
     """0 when nothing stands in the way, else the exit code of the first problem."""
     config = resolved.config
-    findings = [*check_versions(), *check_machine(), *check_place(config.out), *_accelerator()]
+    findings = [*check_versions(), *check_machine(), *check_place(config.out), *_accelerator(), *_loops()]
     if config.model:
         from tutelage.cli._check_model import check_model
 
@@ -66,3 +66,18 @@ def _accelerator() -> list[Finding]:
         name = torch.cuda.get_device_name()
         found += f", {name}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free, bf16 {torch.cuda.is_bf16_supported()}"
     return [threads, Finding("accelerator", found)]
+
+
+def _loops() -> list[Finding]:
+    """Whether our own loops in C++ can be compiled here; compiles those that never were."""
+    try:
+        from tutelage.ops import native
+    except ImportError:
+        return []  # torch is missing, which `_accelerator` says
+    missing = {name: native.why_not(name) for name in native.names() if not native.available(name)}
+    if missing:
+        reason = "; ".join(dict.fromkeys(missing.values()))
+        what = f"{', '.join(missing)}: not compiled ({reason}); PyTorch computes instead"
+        return [Finding("fast engine", what, "note", "install a C++ compiler (apt install g++)")]
+    dtype = "bfloat16 from 8 million parameters up" if native.multiplies_bfloat16() else "float32"
+    return [Finding("fast engine", f"{', '.join(native.names())} compiled for this processor; {dtype} by default")]

@@ -22,7 +22,7 @@ _OWN_TERMINAL = (
     "import os, sys, fcntl, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
     "from tutelage.cli.main import main; sys.exit(main(sys.argv[1:]))"
 )
-_OURS = ("ask", "serve", "simulate")
+_OURS = ("project", "ask", "serve", "simulate")
 
 
 def sampled(out: Path) -> None:
@@ -32,7 +32,7 @@ def sampled(out: Path) -> None:
     assert main(["data", "make", "news", "--out", str(data), "--seed", "0", "--quiet", *small]) == 0
     rows = [json.loads(line) for line in (data / "prompts.rate.jsonl").read_text(encoding="utf-8").splitlines()]
     answers: list[str] = []
-    for row in rows:
+    for row in rows[:60]:
         meta, good = row["meta"], row["reference"]
         texts = (good, good[: len(good) // 2], "?")
         for number, text in enumerate(texts):

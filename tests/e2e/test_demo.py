@@ -38,10 +38,10 @@ def test_commands_are_printed_and_nothing_is_run(capsys, tmp_path):
     assert not out.exists()
 
 
-def test_to_be_a_rater_adds_two_commands_and_changes_none(tmp_path):
+def test_to_be_a_rater_adds_three_commands_and_changes_none(tmp_path):
     alone, served = (commands(Config(out=tmp_path, serve=serve)) for serve in (False, True))
     added = [command for command in served if command not in alone]
-    assert [command.words[:2] for command in added] == [("rate", "ask"), ("rate", "serve")]
+    assert [command.words[:2] for command in added] == [("rate", name) for name in ("project", "ask", "serve")]
     assert [command for command in served if command not in added] == alone
     assert served.index(added[-1]) + 1 == [command.words[1] for command in served].index("simulate")
 

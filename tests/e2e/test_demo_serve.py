@@ -63,7 +63,9 @@ def test_the_user_rates_some_pairs_ctrl_c_and_all_and_is_told_what_it_was_worth(
         next_task(page, task)
         press(page, "3")
         all_sent(page)
+        assert f"{TASKS} of {TASKS} today" in page.locator("body").inner_text()
         assert second.ended() == 0, second.text
+        page.locator("[data-test=unreachable]", has_text="All your answers have arrived").wait_for()
     assert "all is judged, thank you" in second.text
     assert "you: 3 pairs judged (1 ties, 0 skipped)" in second.text
     _everybody_was_heard(out)

@@ -38,6 +38,7 @@ def with_you(
     }
     asked |= {name: rate[name] for name in ("overlap", "pairs", "seed")}
     yours = [
+        Command("make the goal yours", ("rate", "project", f"goal={tasks}", *flags({"db": out / "ratings.db"}))),
         Command("choose pairs for you", ("rate", "ask", *flags(asked))),
         Command("wait for your judgements", ("rate", "serve", *flags({"db": out / "ratings.db", "port": 0} | served))),
     ]

@@ -126,11 +126,12 @@ export function NoTask({ session }: { session: Session }) {
   if (session.phase === "loading") return <Skeleton />;
   const goalMet = session.me !== null && session.me.today.goal > 0 && session.me.today.done >= session.me.today.goal;
   const name = session.phase === "empty" ? (goalMet ? "empty_goal" : "empty") : session.phase;
+  const arrived = session.phase === "unreachable" && session.me !== null && session.mood.waiting === 0;
   return (
     <section class="empty card" data-test={session.phase} tabIndex={-1}>
       <Icon name={session.phase === "empty" ? "cup" : session.phase === "signed-out" ? "clock" : "cloud"} />
       <h1>{say(`${name}_title`)}</h1>
-      <p>{say(`${name}_text`, { count: session.me?.today.done ?? 0 })}</p>
+      <p>{say(arrived ? "unreachable_all_text" : `${name}_text`, { count: session.me?.today.done ?? 0 })}</p>
       {session.problem !== "" && <p class="problem">{session.problem}</p>}
       <div class="actions">
         {session.phase === "signed-out" ? <a class="button primary" href="/">{say("sign_in_again")}</a> : <button type="button" class="button primary" onClick={() => session.retry()}>{say(session.phase === "empty" ? "look_again" : "try_now")}</button>}

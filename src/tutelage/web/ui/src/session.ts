@@ -18,6 +18,8 @@ const AHEAD = 2; // tasks kept ready behind the one on the screen
 const PAST = 20; // answers that can be taken back
 const SETTLE = 180; // milliseconds in which a new task takes no answer: a second press was meant for the one before
 const EMPTY_AGAIN = 15_000;
+const SOON_AGAIN = 3_000; // while a run trains on what was said, its next questions are near
+const RUN_IS_NEAR = 600_000;
 
 export class Session {
   me: Me | null = null;
@@ -40,6 +42,7 @@ export class Session {
   private past: Past[] = [];
   private fetching = false;
   private again = 0;
+  private ran = -Infinity; // when a training run was last seen to wait
   private shelf!: Shelf;
   private tabs!: Tabs;
   private elsewhere = new Set<string>(); // tasks that another tab has answered
@@ -207,12 +210,14 @@ export class Session {
     if (this.task !== null) return;
     const first = this.queue.shift();
     if (first !== undefined) {
+      if (this.phase === "empty") void this.look(); // what is new may be what a run waits for
       this.show(first.task);
       this.fetching = false;
       void this.fill();
     } else {
       this.change({ phase: "empty" });
-      this.again = window.setTimeout(() => void this.fill(), this.mood.waiting > 0 ? 500 : EMPTY_AGAIN);
+      const soon = performance.now() - this.ran < RUN_IS_NEAR ? SOON_AGAIN : EMPTY_AGAIN;
+      this.again = window.setTimeout(() => void this.fill(), this.mood.waiting > 0 ? 500 : soon);
     }
   }
 
@@ -256,15 +261,20 @@ export class Session {
   private poll(): void {
     const wait = this.deadline === null ? 45_000 : 10_000;
     setTimeout(async () => {
-      if (document.visibilityState === "visible") await call<Me>("GET", "/api/v1/me").then((me) => this.meet(me), () => undefined);
+      if (document.visibilityState === "visible") await this.look();
       this.poll();
     }, wait);
+  }
+
+  private look(): Promise<void> {
+    return call<Me>("GET", "/api/v1/me").then((me) => this.meet(me), () => undefined);
   }
 
   private meet(me: Me): void {
     const unsent = this.mood.waiting; // those are done for the rater, though not yet for the server
     const today = this.me === null || unsent === 0 ? me.today : this.me.today;
     const deadline = me.waiting === null ? null : { ...me.waiting, at: performance.now() + me.waiting.deadline_seconds * 1000 };
+    if (deadline !== null) this.ran = performance.now();
     this.change({ me: { ...me, today }, deadline });
   }
 

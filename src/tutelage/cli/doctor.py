@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from tutelage.cli._checks import Finding, check_machine, check_place, check_versions
 from tutelage.cli._ui import UI, counted
@@ -56,16 +57,34 @@ def _accelerator() -> list[Finding]:
         import torch
     except ImportError as error:
         return [Finding("torch", str(error), "problem", "install tutelage again in a fresh environment", 66)]
-    threads = Finding("torch threads", str(torch.get_num_threads()))
+    threads = [_threads(torch.get_num_threads()), _allocator()]
     if not torch.accelerator.is_available():
-        return [threads, Finding("accelerator", "none: training runs on the CPU", "note", "fine for small models")]
+        return [*threads, Finding("accelerator", "none: training runs on the CPU", "note", "fine for small models")]
     device = torch.accelerator.current_accelerator()
     found = f"{torch.accelerator.device_count()} × {device}"
     if device is not None and device.type == "cuda":
         free, total = torch.cuda.mem_get_info()
         name = torch.cuda.get_device_name()
         found += f", {name}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free, bf16 {torch.cuda.is_bf16_supported()}"
-    return [threads, Finding("accelerator", found)]
+    return [*threads, Finding("accelerator", found)]
+
+
+def _threads(used: int) -> Finding:
+    cpuinfo = Path("/proc/cpuinfo")
+    blocks = cpuinfo.read_text(encoding="utf-8", errors="replace").split("\n\n") if cpuinfo.is_file() else []
+    places = {
+        tuple(line for line in block.splitlines() if line.startswith(("physical id", "core id"))) for block in blocks
+    } - {()}
+    if not places or used <= len(places):
+        return Finding("torch threads", f"{used} of {len(places)} cores" if places else str(used))
+    fix = f"OMP_NUM_THREADS={len(places)}: two threads of one core share its arithmetic"
+    return Finding("torch threads", f"{used}, and {len(places)} cores", "note", fix)
+
+
+def _allocator() -> Finding:
+    from tutelage.ops.allocator import other_allocator
+
+    return Finding("memory allocator", other_allocator() or "the C library's, told to keep what is freed in training")
 
 
 def _loops() -> list[Finding]:

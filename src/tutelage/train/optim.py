@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +14,8 @@ from tutelage.algorithms import Algorithm, TrainConfig
 from tutelage.batches import Batch
 from tutelage.errors import DivergedError
 from tutelage.train.health import culprit
+
+logger = logging.getLogger(__name__)
 
 _TOKENS_PER_PART = {"cpu": 8192}
 _TOKENS_PER_PART_ON_ACCELERATOR = 32768
@@ -56,6 +59,8 @@ class Optimizer:
         """
         self.config = config
         self.steps = steps
+        self.halved = 0
+        """tokens per part that memory has forced, or 0; kept over a restart, for how a batch is cut sets last bits"""
         self.names: dict[str, Tensor] = {}
         self.modules = {name: _trained(module) for name, module in algorithm.modules().items()}
         groups = []
@@ -83,15 +88,40 @@ class Optimizer:
         Raises:
             DivergedError: the loss or a gradient is not finite; nothing has been applied.
         """
-        self.adam.zero_grad(set_to_none=True)
         try:
-            means, whole = self._gradients(algorithm, batch)
+            means, whole = self._fitting_gradients(algorithm, batch)
             norms = {f"gradient/{name}": self._clip(name, members, whole) for name, members in self.modules.items()}
         except DivergedError as error:
             error.add_note(culprit(batch))
             raise
         self.adam.step()
         return means | norms
+
+    def _fitting_gradients(self, algorithm: Algorithm[Any, Any], batch: Batch) -> tuple[dict[str, float], float]:
+        """`_gradients`, in parts half as large from now on whenever memory does not suffice; the batch stays whole.
+
+        Raises:
+            MemoryError: not even one element fits.
+        """
+        while True:
+            self.adam.zero_grad(set_to_none=True)
+            limit = self._tokens_per_part()
+            try:
+                return self._gradients(algorithm, batch)
+            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+                if not _out_of_memory(error):
+                    raise
+                used = max(map(sum, ([batch.sizes()[row] for row in rows] for rows in parts(batch.sizes(), limit))))
+                if used <= max(batch.sizes()):
+                    raise MemoryError(
+                        f"a part of {used} tokens does not fit in memory, and is one element already; "
+                        "lower --max-length, or take a smaller model or --lora"
+                    ) from error
+            self.halved = max(used // 2, 1)
+            torch.cuda.empty_cache()
+            logger.warning(
+                "memory does not suffice for parts of %d tokens: now %d, the batch as before", used, self.halved
+            )
 
     def _gradients(self, algorithm: Algorithm[Any, Any], batch: Batch) -> tuple[dict[str, float], float]:
         """Leave the *summed* gradient of all parts in place; returns the mean metrics and the weight of the whole."""
@@ -125,6 +155,8 @@ class Optimizer:
         return norm
 
     def _tokens_per_part(self) -> int:
+        if self.halved:
+            return self.halved
         device = next(iter(self.names.values())).device.type
         return self.config.tokens_per_part or _TOKENS_PER_PART.get(device, _TOKENS_PER_PART_ON_ACCELERATOR)
 
@@ -146,11 +178,17 @@ class Optimizer:
             self.adam.state[parameter][key] = value.to(place)
 
     def state(self) -> dict[str, Any]:
-        """Nothing: rates are a function of the step."""
-        return {}
+        """How batches are cut; rates are a function of the step."""
+        return {"halved": self.halved} if self.halved else {}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Nothing to restore beyond the tensors."""
+        """Go on as `state` says."""
+        self.halved = int(state.get("halved", 0))
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """CPU tensors that cannot be had raise a plain RuntimeError of torch's allocator."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 def schedule(step: int, steps: int, warmup: float, kind: str) -> float:

@@ -48,5 +48,9 @@ def test_mistakes_are_named(db: str, capsys: pytest.CaptureFixture[str]) -> None
     assert main(["rate", "batches", "--db", db, "--cancel", "none"]) == 65
     assert "there is no batch 'none'" in capsys.readouterr().err
     assert main(["rate", "batches", "--db", db, "--cancel", "b0", "--end", "b0"]) == 2
+    capsys.readouterr()
+    assert main(["rate", "batches", "--db", db, "--end", "b0", "--late", "model"]) == 2
+    assert "names no model" in capsys.readouterr().err
+    assert told(capsys, "--db", db)[0]["seconds_left"] > 0
     assert main(["eval", "--model", "m", "--data", "d.jsonl", "--out", "o", "--reward", "human?n=3"]) == 2
     assert "training steps only" in capsys.readouterr().err

@@ -45,6 +45,11 @@ def batches(resolved: Resolved[BatchesConfig], ui: UI) -> int:
         if config.cancel:
             found = [known.cancel(config.cancel, actor="cli")]
         elif config.end:
+            if config.late == "model" and known.get(config.end).late != "model":
+                raise UsageError(
+                    f"the run that waits for {config.end} names no model that could stand in",
+                    fix="--late train, stop or wait; a run names one by people:DB?late=model&model=REWARD",
+                )
             found = [known.end_now(config.end, cast("Late", config.late), actor="cli")]
         else:
             found = known.all(config.project, "" if config.all else "open")

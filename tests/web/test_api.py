@@ -41,7 +41,9 @@ def test_rows_say_what_was_shown_by_whom_it_was_written_and_under_which_rubric(e
     client.post("/api/v1/judgements", json=answer(task, confirmed=True, strength=2))
     (row,) = store.history()
     assert row["models"] == ["SECRET-model0", "SECRET-model1"] and row["probability"] == 0.5
-    assert (row["rubric"], row["shown"], row["confirmed"], row["seconds"]) == ("1", task["shown"], True, 2.5)
+    order = [0, 1] if "Answer** 0" in task["candidates"][0]["text"] else [1, 0]
+    assert (row["rubric"], row["shown"], row["confirmed"], row["seconds"]) == ("1", order, True, 2.5)
+    assert [row["ranks"][candidate] for candidate in order] == [1, 2]  # the one on the left was preferred
 
 
 def test_asking_again_gives_the_same_tasks_first(enter: Enter, store: Store):
@@ -166,8 +168,61 @@ def test_a_late_answer_is_kept_and_called_extra_beyond_the_overlap(enter: Enter,
 
 def test_order_is_each_raters_own_and_stays_the_same(enter: Enter, store: Store):
     store.ask(questions(1, "ranking", answers=6), overlap=20)
-    orders = {tuple(take(enter(f"r{number}"))[0]["shown"]) for number in range(8)}
-    assert len(orders) > 4
+    clients = [enter(f"r{number}") for number in range(8)]
+    orders = [[one["text"] for one in take(client)[0]["candidates"]] for client in clients]
+    assert len({tuple(order) for order in orders}) > 4
+    assert [[one["text"] for one in take(client)[0]["candidates"]] for client in clients] == orders
+
+
+def test_places_on_the_screen_do_not_tell_the_order_in_the_database(enter: Enter, store: Store):
+    """There the answers of one model often come first, throughout: whoever saw it could tell them apart."""
+    store.ask(questions(12), overlap=2)
+    client = enter()
+    for _ in range(12):
+        (task,) = take(client)
+        assert task["shown"] == [0, 1] and [one["key"] for one in task["candidates"]] == ["0", "1"]
+        best = ["Answer** 1" in one["text"] for one in task["candidates"]].index(True)
+        ranks = [1, 2] if best == 0 else [2, 1]
+        assert client.post("/api/v1/judgements", json=answer(task, ranks=ranks)).status_code == 200
+    rows = store.history()
+    assert {tuple(row["ranks"]) for row in rows} == {(2, 1)}  # always the second candidate, wherever it stood
+    assert {tuple(row["shown"]) for row in rows} == {(0, 1), (1, 0)}
+
+
+def test_pages_that_say_the_order_of_the_database_are_understood_and_other_orders_refused(enter: Enter, store: Store):
+    store.ask(questions(8, "ranking", answers=3))
+    client = enter()
+    texts = {tuple(one["text"][11] for one in task["candidates"]): task for task in take(client, 4)}
+    order, task = next((list(map(int, order)), task) for order, task in texts.items() if order != ("0", "1", "2"))
+    other = next(one for one in ([1, 2, 0], [2, 0, 1]) if one != order)
+    given = answer(task, ranks=[1, 2, 3])
+    assert client.post("/api/v1/judgements", json=given | {"shown": other}).status_code == 400
+    assert client.post("/api/v1/judgements", json=given | {"shown": []}).status_code == 400
+    assert client.post("/api/v1/judgements", json=given | {"shown": order}).status_code == 200
+    (row,) = store.history()
+    assert (row["shown"], row["ranks"]) == (order, [1, 2, 3])
+
+
+def test_what_was_done_before_the_project_was_changed_goes_where_its_task_was_given(enter: Enter, store: Store):
+    store.ask(questions(3, name="a"), "default")
+    store.ask(questions(1, name="b"), "other")
+    client = enter()
+    first, second, third = take(client, 3)
+    rater = client.get("/api/v1/me").json()["rater"]
+    with store.database.writing() as connection:
+        connection.exec_driver_sql(f"INSERT INTO members VALUES ('other', '{rater}', 0)")
+    kept = client.post("/api/v1/judgements", json=answer(second)).json()["id"]
+    assert client.post("/project", data={"project": "other"}).status_code == 303
+    assert take(client)[0]["id"] not in (first["id"], second["id"], third["id"])
+    assert client.post("/api/v1/judgements", json=answer(first)).status_code == 200
+    gone = {"id": new_id(), "reason": "other"}
+    assert client.post(f"/api/v1/tasks/{third['id']}/skip", json=gone).status_code == 200
+    assert client.post(f"/api/v1/skips/{gone['id']}/undo", json={"id": new_id()}).json()["task"]["id"] == third["id"]
+    undone = client.post(f"/api/v1/judgements/{kept}/undo", json={"id": new_id()})
+    assert undone.json()["task"]["id"] == second["id"]
+    assert len(store.judgements("default")) == 1 and store.judgements("other") == []
+    stranger = enter("bo")
+    assert stranger.post("/api/v1/judgements", json=answer(third)).status_code == 404
 
 
 def test_no_reply_says_who_wrote_what(enter: Enter, store: Store):
@@ -217,6 +272,7 @@ WRONG = {
     "ranks as truth": {"ranks": [True, 2]},
     "an order of other candidates": {"shown": [0, 5]},
     "a strength beyond the levels": {"strength": 4},
+    "a score that no computer holds": {"scores": {"faithful": 10**400}},
     "endless time": {"seconds": 1e99},
     "time as text": {"seconds": "1"},
     "a flag of one's own": {"flags": ["x"]},

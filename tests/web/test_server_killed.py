@@ -133,7 +133,8 @@ def _compare(db: Path, raters: list[Rater], wanted: int) -> dict[str, Any]:
     there = [row["id"] for row in history]
     acknowledged = {name: judgement for rater in raters for name, judgement in rater.acknowledged.items()}
     assert set(there) <= {name for rater in raters for name in rater.sent}
-    assert all(row["ranks"] == acknowledged[row["id"]]["ranks"] for row in history if row["id"] in acknowledged)
+    told = {row["id"]: [row["ranks"][candidate] for candidate in row["shown"]] for row in history}
+    assert all(ranks == acknowledged[name]["ranks"] for name, ranks in told.items() if name in acknowledged)
     assert set(acknowledged) >= set(there), "stored, and its rater was never told although it asked until it was"
     assert len(standing) == wanted and len({(row.comparison, row.rater) for row in standing}) == wanted
     seconds = sorted(second for rater in raters for second in rater.seconds)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -112,7 +112,7 @@ def numbers(body: Body, name: str, most: int) -> dict[str, float]:
         raise DataError(f"'{name}' is not an object of at most {most} numbers")
     items = cast(Body, value)
     for item in items.values():
-        if isinstance(item, bool) or not isinstance(item, int | float) or not math.isfinite(item):
+        if isinstance(item, bool) or not isinstance(item, int | float) or not abs(item) <= sys.float_info.max:
             raise DataError(f"'{name}' holds something else than numbers")
     return {key: float(item) for key, item in items.items()}
 

@@ -53,7 +53,7 @@ SCHEMAS: JSON = {
         kind={"enum": ["pair", "ranking", "scores", "best", "edit"]},
         prompt=_list(_ref("Turn")),
         candidates=_list(_ref("Candidate")) | {"description": "in the order shown"},
-        shown=_list(WHOLE) | {"description": "shown[place] = index of the candidate in its original order"},
+        shown=_list(WHOLE) | {"description": "the places on the screen; send it back with the answer"},
         aspects=_list(_ref("Aspect")),
         options=_object(
             "tie both_bad strength comment flags",
@@ -72,7 +72,7 @@ SCHEMAS: JSON = {
         id=UUID,
         task=TEXT,
         shown=_list(WHOLE),
-        ranks=_list(WHOLE) | {"description": "one for each candidate in original order; 1 = best, equal = tie"},
+        ranks=_list(WHOLE) | {"description": "one for each candidate in the order of `shown`; 1 = best, equal = tie"},
         scores={"type": "object", "additionalProperties": NUMBER},
         edit=TEXT,
         both_bad=TRUTH,

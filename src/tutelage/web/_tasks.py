@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Sequence
+from dataclasses import replace
 from random import Random
 from typing import Any
 
+from tutelage.errors import DataError
 from tutelage.store.projects import Aspect, ProjectSettings, Rubric
 from tutelage.store.work import Task
-from tutelage.types import Message, Prompt
+from tutelage.types import Judgement, Message, Prompt
 from tutelage.web.text import to_html
 
 JSON = dict[str, Any]
@@ -18,8 +21,7 @@ JSON = dict[str, Any]
 def task_json(task: Task, rater: str, secret: bytes, settings: ProjectSettings, rubric: Rubric) -> JSON:
     """What `POST /api/v1/tasks/next` gives."""
     asked = task.comparison
-    again = "\x00again" if task.purpose == "repeat" else ""
-    order = shown(f"{asked.id}{again}", rater, len(asked.candidates), secret)
+    order = order_of(asked.id, task.purpose, rater, len(asked.candidates), secret)
     texts = [asked.candidates[index].text for index in order]
     is_pair = asked.kind == "pair"
     return {
@@ -29,7 +31,7 @@ def task_json(task: Task, rater: str, secret: bytes, settings: ProjectSettings, 
             {"role": turn.role, "text": turn.content, "html": to_html(turn.content)} for turn in turns(asked.prompt)
         ],
         "candidates": [{"key": str(key), "text": text, "html": to_html(text)} for key, text in enumerate(texts)],
-        "shown": order,
+        "shown": list(range(len(order))),  # the order in the database often tells who wrote what: it stays there
         "aspects": [aspect_json(rubric.aspect(name, asked.scale)) for name in asked.aspects],
         "options": {
             "tie": settings.tie,
@@ -42,6 +44,31 @@ def task_json(task: Task, rater: str, secret: bytes, settings: ProjectSettings, 
         "lease_seconds": int(task.lease_seconds),
         "repeated": False,  # for repeats too: who knows that they are checked answers otherwise
     }
+
+
+def order_of(question: str, purpose: str, rater: str, count: int, secret: bytes) -> list[int]:
+    """order[place on the screen] = candidate; a question that is asked again has an order of its own."""
+    again = "\x00again" if purpose == "repeat" else ""
+    return shown(f"{question}{again}", rater, count, secret)
+
+
+def told_of(judgement: Judgement, order: Sequence[int]) -> Judgement:
+    """An answer about places on the screen as one about the candidates.
+
+    Pages that were open when the server was changed say both in the database's order, which is kept as it is.
+
+    Raises:
+        DataError: these are not the places that the task was given with.
+    """
+    places = list(range(len(order)))
+    if list(judgement.shown) not in (places, list(order)):
+        raise DataError(f"'shown' is not {places}, as the task says", fix="send the task's `shown` as it is")
+    if list(judgement.shown) != places:
+        return judgement
+    ranks = judgement.ranks
+    if len(ranks) == len(order):
+        ranks = tuple(ranks[order.index(candidate)] for candidate in places)
+    return replace(judgement, shown=tuple(order), ranks=ranks)
 
 
 def shown(question: str, rater: str, count: int, secret: bytes) -> list[int]:

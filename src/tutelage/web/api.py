@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tutelage.errors import DataError
+from tutelage.store.given import given, project_of_answer, project_of_skip
 from tutelage.store.hidden import NotAdmittedError
 from tutelage.store.people import LANGUAGES, Session
 from tutelage.store.projects import Projects, ProjectSettings
@@ -20,7 +21,7 @@ from tutelage.web import _body, _pages
 from tutelage.web._errors import OtherRaterError
 from tutelage.web._openapi import DOCUMENT
 from tutelage.web._sessions import people_of, settings_of
-from tutelage.web._tasks import JSON, task_json
+from tutelage.web._tasks import JSON, order_of, task_json, told_of
 from tutelage.web.text import to_html
 
 MOST = 100
@@ -72,16 +73,24 @@ class Desk:
             except NotAdmittedError as error:  # said in the rater's language: the screen shows it as it is
                 words = _pages.words(self.session.language)["door"]
                 raise NotAdmittedError(words["quiz_failed_text"], fix=words["quiz_failed_fix"]) from error
-        return {"tasks": [self._json(task, settings) for task in tasks]}
+        return {"tasks": [self._json(task, settings, project) for task in tasks]}
 
     def submit(self, body: _body.Body) -> JSON:
-        """Keep a judgement."""
-        kept = self.work.submit(self._judgement(body), self.session.project)
+        """Keep a judgement, in the project where its task was given."""
+        rater, name = self.session.rater, _body.text(body, "task", 20, None)
+        asked = given(self.store.database, rater, name)
+        project = asked.project if asked else self.session.project
+        judgement = self._judgement(body, name, self.projects.settings(project))
+        if asked:
+            order = order_of(asked.question, asked.purpose, rater, asked.candidates, self.server.secret)
+            judgement = told_of(judgement, order)
+        kept = self.work.submit(judgement, project)
         return {"id": kept.id, "stored": True, "extra": kept.extra}
 
     def undo(self, judgement: str, new_id: str) -> JSON:
         """Take one back."""
-        settings, project = self.settings(), self.session.project
+        project = project_of_answer(self.store.database, self.session.rater, judgement) or self.session.project
+        settings = self.projects.settings(project)
         task = self.work.undo(
             judgement,
             new_id,
@@ -90,16 +99,19 @@ class Desk:
             lease_seconds=settings.lease_seconds,
             rubric=self.projects.rubric(project).version,
         )
-        return {"task": self._json(task, settings)}
+        return {"task": self._json(task, settings, project)}
 
     def skip(self, number: str, skip_id: str, reason: SkipReason, comment: str) -> JSON:
         """Give a task back."""
-        self.work.skip(number, skip_id, self.session.rater, self.session.project, reason, comment)
+        asked = given(self.store.database, self.session.rater, number)
+        project = asked.project if asked else self.session.project
+        self.work.skip(number, skip_id, self.session.rater, project, reason, comment)
         return {"id": skip_id, "stored": True}
 
     def unskip(self, skip: str, new_id: str) -> JSON:
         """Take a skip back."""
-        settings, project = self.settings(), self.session.project
+        project = project_of_skip(self.store.database, self.session.rater, skip) or self.session.project
+        settings = self.projects.settings(project)
         task = self.work.unskip(
             skip,
             new_id,
@@ -108,7 +120,7 @@ class Desk:
             lease_seconds=settings.lease_seconds,
             rubric=self.projects.rubric(project).version,
         )
-        return {"task": self._json(task, settings)}
+        return {"task": self._json(task, settings, project)}
 
     def guidelines(self) -> JSON:
         """The rubric in force as HTML; a language that is not there is told in the other."""
@@ -121,16 +133,15 @@ class Desk:
         """Of the project that this session works on."""
         return self.projects.settings(self.session.project)
 
-    def _json(self, task: Task, settings: ProjectSettings) -> JSON:
-        rubric = self.projects.rubric(self.session.project, task.rubric)
+    def _json(self, task: Task, settings: ProjectSettings, project: str) -> JSON:
+        rubric = self.projects.rubric(project, task.rubric)
         return task_json(task, self.session.rater, self.server.secret, settings, rubric)
 
-    def _judgement(self, body: _body.Body) -> Judgement:
-        settings = self.settings()
+    def _judgement(self, body: _body.Body, task: str, settings: ProjectSettings) -> Judgement:
         comment = _body.text(body, "comment", COMMENT)
         return Judgement(
             id=_body.identifier(body),
-            comparison=_body.text(body, "task", 20, None),
+            comparison=task,
             rater=self.session.rater,
             ranks=_body.wholes(body, "ranks", MOST),
             scores=_body.numbers(body, "scores", MOST),

@@ -22,7 +22,7 @@ export type Task = {
   kind: Kind;
   prompt: Turn[];
   candidates: Candidate[]; // in the order this rater sees
-  shown: number[]; // place on the screen → original index
+  shown: number[]; // the places, as the server wants them back
   aspects: Aspect[];
   options: Options;
   rubric: number;
@@ -46,7 +46,7 @@ export type Judgement = {
   id: string;
   task: string;
   shown: number[];
-  ranks?: number[]; // in the original order, 1 = best, equal = tie
+  ranks?: number[]; // in the order of `shown`, 1 = best, equal = tie
   scores?: Record<string, number>;
   edit?: string;
   both_bad?: boolean;

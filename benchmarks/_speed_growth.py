@@ -80,7 +80,7 @@ def _scaling(name: str, model: str, asked: argparse.Namespace) -> list[dict[str,
 
 
 def _memory(model: str, asked: argparse.Namespace) -> list[dict[str, Any]]:
-    """Resident memory at every tenth of `--memory-steps` steps of sft, mixed lengths, two documents each."""
+    """Resident memory at every tenth of `--memory-steps` steps of sft, mixed lengths; growth since the second tenth."""
     from speed import told_of
 
     change = {"batch": 2, "steps": max(1, asked.memory_steps // 10)}
@@ -94,7 +94,7 @@ def _memory(model: str, asked: argparse.Namespace) -> list[dict[str, Any]]:
     finally:
         started.end()
     row = {"job": "memory", "model": model, "ours": asked.ours[0], "steps": 10 * job.steps}
-    return [row | {"resident_gib": [round(one, 3) for one in seen], "growth_gib": round(seen[-1] - seen[0], 3)}]
+    return [row | {"resident_gib": [round(one, 3) for one in seen], "growth_gib": round(seen[-1] - seen[1], 3)}]
 
 
 def _startup(model: str, asked: argparse.Namespace) -> list[dict[str, Any]]:

@@ -51,8 +51,9 @@ def main() -> int:
                 continue
             asked.results.mkdir(parents=True, exist_ok=True)
             kept.write_text(json.dumps(found, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    print(table(found["rows"]) if found["rows"] else "")
-    print(listed(found["growth"]) if found["growth"] else "")
+    for rows, written in ((found["rows"], table), (found["growth"], listed)):
+        if rows:
+            print("\n" + written(rows))
     print(f"\nrows: {kept}")
     return 0
 

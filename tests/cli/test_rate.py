@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tutelage.cli._rate_serve import lock_of
 from tutelage.cli.main import main
 from tutelage.data.jsonl import write
 
@@ -153,7 +155,7 @@ def test_stats_speak_to_people(world: Path, simulated: dict[str, Any], capsys: p
         (["simulate", "--db", "none.db"], 66, "no such database"),
         (["simulate", "--db", "r.db", "--samples", "none.jsonl"], 66, "none.jsonl"),
         (["import", "--db", "r.db", "--data", "answers.jsonl"], 2, "hold no judgements"),
-        (["judge"], 2, "simulate, judge, import, export, copy, stats"),
+        (["juggle"], 2, "simulate, judge, import, export, copy, stats"),
     ],
 )
 def test_mistakes_are_said_with_their_exit_code(
@@ -210,6 +212,30 @@ def test_a_database_is_copied_and_exported_alike(rate: Run, world: Path, simulat
     assert main(["rate", "copy", "--from", "r.db", "--to", "copy.db"]) == 73
     assert main(["rate", "copy", "--from", "none.db", "--to", "new.db"]) == 66
     assert not (world / "new.db").exists()
+
+
+def test_what_a_server_has_open_is_not_copied(
+    world: Path, simulated: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    lock = lock_of("r.db")
+    assert lock is not None
+    assert main(["rate", "copy", "--from", "r.db", "--to", "served.db"]) == 75
+    assert f"being served by pid {os.getpid()}" in capsys.readouterr().err and not (world / "served.db").exists()
+    lock.release()
+    assert main(["rate", "copy", "--from", "r.db", "--to", "served.db"]) == 0
+    lock.acquire()
+    lock.release()
+
+
+def test_a_quiz_of_more_gold_than_there_is_is_refused(
+    world: Path, simulated: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["rate", "project", "--db", "r.db", "quiz=3", "goal=7"]) == 2
+    said = capsys.readouterr().err
+    assert "a quiz of 3 questions, and the project has 0 gold questions" in said and "--gold" in said
+    assert main(["rate", "project", "--db", "r.db", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["quiz"], told["goal"]) == (0, 50), "nothing was set"
 
 
 def test_a_raw_export_of_a_past_time_is_as_it_was(rate: Run, world: Path, simulated: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ from tutelage.rewards._grammar import folders, model_of, short_name
 from tutelage.rewards._named import Tools, named
 from tutelage.rewards.function import Function
 from tutelage.store.batches import Batches
+from tutelage.store.people import People
 from tutelage.store.store import Store
 from tutelage.types import Judgement, Prompt, Sample
 
@@ -267,6 +268,54 @@ def test_the_forms_are_one_grammar() -> None:
 def test_wrong_options_are_named(room: Room, name: str, what: str) -> None:
     with pytest.raises(UsageError, match=what):
         room.source(name)
+
+
+def test_the_gap_of_an_excluded_rater_is_asked_for_while_it_waits(tmp_path: Path, database_url: str) -> None:
+    room = Room(tmp_path, database_url)
+    try:
+        people = People(room.store.database, b"")
+        out = lambda rater: people.exclude("P", rater, True, reason="guesses", actor="test")  # noqa: E731
+        source, answers = room.source("human?n=2"), said("a", "b")
+
+        def rate() -> None:
+            assert [room.rate("1"), room.rate("2", 1)] == [2, 1]
+            out("2")
+            [batch] = room.batches.all("P", "open")
+            assert (batch.settled, batch.missing) == (0, 2), "whoever is excluded does not make a quorum"
+            assert room.rate("3") == 2
+
+        raters = room.meanwhile(rate)
+        assert source.ready(answers, 0) == [True, True]
+        raters.join()
+        found = [{one.rater for one in item.judgements} for item in room.batches.settled(room.batches.all("P")[0].id)]
+        assert found == [{"1", "3"}] * 2
+        torch.testing.assert_close(
+            source.score(answers).value, torch.tensor([(verdict(text, 1) + verdict(text, 3)) / 10 for text in "ab"])
+        )
+        out("3")
+        assert source.ready(answers, 0) == [True, True], "a closed batch stays as it is"
+
+        other = room.source("human?n=1", run="other")
+
+        def again() -> None:
+            [batch] = room.batches.all("P", "open")
+            assert (batch.settled, batch.missing) == (1, 1), "what was said of `a` is known"
+            out("1")
+            [batch] = room.batches.all("P", "open")
+            assert batch.settled == 0
+            end = time.monotonic() + 60
+            while room.batches.all("P", "open"):
+                room.rate("6")
+                assert time.monotonic() < end, "nobody was asked"
+                time.sleep(0.5)
+
+        raters = room.meanwhile(again)
+        assert other.ready(said("a", "new"), 0) == [True, True]
+        raters.join()
+        used = [one.rater for item in room.batches.settled(room.batches.all("P")[1].id) for one in item.judgements]
+        assert used == ["6", "6"]
+    finally:
+        room.store.close()
 
 
 def test_postgresql_settles_batches_alike(tmp_path: Path, postgres_url: str) -> None:

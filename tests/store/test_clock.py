@@ -105,3 +105,19 @@ def test_a_lease_that_a_jump_ended_still_takes_its_answer(store: Store, jump: Ju
     assert not work.submit(said(quick, "bo", 0), "forth").extra
     assert work.submit(said(late, "ann", 0), "forth").extra
     assert len(store.judgements("forth")) == 2
+
+
+@pytest.mark.parametrize("seconds", [DAY, -DAY])
+def test_answers_brought_in_are_never_older_than_those_before_them(seconds: float, store: Store, jump: Jump):
+    project = f"many{seconds:g}"
+    store.ask(questions(2, name=project), project=project, overlap=2)
+    first, second = (one.id for one in store.comparisons(project))
+    store.answer_many([Judgement(f"{project}-1", first, "ann", (1, 2))])
+    jump(seconds)
+    store.answer_many(
+        [Judgement(f"{project}-2", second, "ann", (1, 2)), Judgement(f"{project}-3", first, "bo", (1, 2))]
+    )
+    store.withdraw(f"{project}-3", f"{project}-4")
+    times = [row["created"] for row in store.history(project)]
+    assert len(times) == 4 and times == sorted(times)
+    assert len(store.judgements(project, at=times[0])) == (1 if seconds > 0 else 2)

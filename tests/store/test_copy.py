@@ -15,8 +15,11 @@ from lively_ratings import lively
 from rating_room import questions
 from tutelage.errors import CannotCreateError, DataError
 from tutelage.store import transfer
+from tutelage.store.batches import Batches
 from tutelage.store.copy import content, copy
+from tutelage.store.decisions import Decisions
 from tutelage.store.engine import Database
+from tutelage.store.hidden import NotAdmittedError
 from tutelage.store.projects import Projects, ProjectSettings
 from tutelage.store.store import Store
 from tutelage.store.work import Work
@@ -41,7 +44,7 @@ def test_a_copy_holds_everything_and_goes_on(tmp_path: Path, postgres_url: str, 
     source, target = Database(source_url), Database(target_url)
     told = copy(source, target)
     assert told == content(source) == content(target)
-    assert told.rows["judgements"] == 14 and min(told.rows[name] for name in ("sessions", "audit", "skips")) > 0
+    assert told.rows["judgements"] == 14 + 3 + 1 and min(told.rows.values()) > 0, "every table holds something"
     with pytest.raises(CannotCreateError, match="not empty: it holds rows of"):
         copy(source, target)
     assert content(target) == told
@@ -57,8 +60,35 @@ def test_a_copy_holds_everything_and_goes_on(tmp_path: Path, postgres_url: str, 
         Projects(two.database).change("news", ProjectSettings(title="later", overlap=2), actor="test")
         with two.database.reading() as connection:
             numbers = connection.execute(sa.text("SELECT number FROM judgements ORDER BY number")).scalars().all()
-        assert numbers == list(range(1, 16))
+        assert numbers == list(range(1, 20))
         assert Projects(two.database).settings("news").title == "later"
+
+
+def test_checks_and_batches_are_as_they_were_in_the_copy(tmp_path: Path, postgres_url: str) -> None:
+    lively(str(tmp_path / "one.db"))
+    source, target = Database(tmp_path / "one.db"), Database(postgres_url)
+    copy(source, target)
+    source.close()
+    target.close()
+    with Store(tmp_path / "one.db") as one, Store(postgres_url) as two:
+        ends = [(store.database, Work(store.database), Batches(store.database)) for store in (one, two)]
+        first, second = (
+            [(batch.id, batch.state, batch.late, batch.missing, batches.settled(batch.id)) for batch in batches.all()]
+            for _, _, batches in ends
+        )
+        assert first == second and [line[1] for line in first] == ["consumed", "open"]
+        assert [Decisions(database).golds("quizzed") for database, _, _ in ends] == [1, 1]
+        for _, work, _ in ends:
+            mine = work.take("dee", "quizzed", count=4, lease_seconds=60, rubric=1)
+            assert [task.purpose for task in mine] == ["", ""], "let in before, and the gold was seen in the quiz"
+            (task,) = work.take("new", "quizzed", count=4, lease_seconds=60, rubric=1)
+            assert task.purpose == "quiz"
+            work.submit(Judgement("new", task.id, "new", (2, 1), shown=(0, 1)), "quizzed")
+            with pytest.raises(NotAdmittedError):
+                work.take("new", "quizzed", count=1, lease_seconds=60, rubric=1)
+        asked = questions(2, "scores", name="live")[1].id
+        two.answer(Judgement("live-1", asked, "ann", scores={"faithful": 1, "fluent": 1}))
+        assert Batches(two.database).close("b1").state == "quorum", "the run that waits goes on in the copy"
 
 
 def test_a_copy_of_nothing_lets_the_first_row_be_number_one(tmp_path: Path, postgres_url: str) -> None:
@@ -95,6 +125,23 @@ def test_what_postgres_cannot_hold_is_said_and_nothing_is_kept(tmp_path: Path, p
     with pytest.raises(DataError, match=r"(?s)cannot hold a row of samples.*2,147,483,647"):
         copy(source, target)
     assert set(content(target).rows.values()) == {0}
+    source.close()
+    target.close()
+
+
+def test_a_copy_is_of_one_moment_while_others_write(tmp_path: Path, postgres_url: str) -> None:
+    lively(postgres_url, 8)
+    source, target = Database(postgres_url), Database(tmp_path / "two.db")
+    before, late = content(source), list[str]()
+
+    def meanwhile(table: str, rows: int) -> None:
+        if not late:
+            late.append(table)
+            with Store(postgres_url) as store:
+                store.ask(questions(2, name="late"), "news")
+
+    assert copy(source, target, meanwhile) == before == content(target)
+    assert late and content(source) != before
     source.close()
     target.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,18 @@ import pytest
 import sqlalchemy as sa
 
 from lively_ratings import lively
+from rating_room import questions
 from tutelage.data.jsonl import read, write
 from tutelage.errors import DataError
 from tutelage.store import transfer
+from tutelage.store.batches import Batches
 from tutelage.store.copy import page_of
+from tutelage.store.decisions import Decisions
 from tutelage.store.engine import Database
 from tutelage.store.schema import handouts, judgements, metadata, skips, tasks
 from tutelage.store.store import Store
 from tutelage.store.stream import Cut, Reader, cut_of, judgements_on, prompt_order, question_numbers, questions_numbered
+from tutelage.store.work import Work
 from tutelage.types import Comparison, Judgement, Prompt, Sample
 
 
@@ -181,3 +186,28 @@ def plan(database: Database, query: sa.Select[Any]) -> list[str]:
         for way in ("seqscan", "hashjoin", "bitmapscan"):  # what only pays for small tables
             connection.exec_driver_sql(f"SET LOCAL enable_{way} = off")
         return [str(row[0]) for row in connection.exec_driver_sql(f"EXPLAIN {text.replace('%', '%%')}")]
+
+
+def test_a_raw_export_carries_checks_and_what_they_decided(database_url: str, tmp_path: Path):
+    lively(database_url)
+    with Store(database_url) as one, Store(tmp_path / "two.db") as two:
+        rows = list(transfer.dump(one, "quizzed"))
+        records = Counter(row["record"] for row in rows)
+        assert (records["setting"], records["admission"], records["task"], records["question"]) == (1, 3, 3, 3)
+        transfer.load(two, rows, "quizzed")
+        assert list(transfer.dump(two, "quizzed")) == rows
+        for store in (one, two):
+            assert Decisions(store.database).golds("quizzed") == 1
+            assert {name: row["admitted"] for name, row in Decisions(store.database).admissions("quizzed").items()} == {
+                "cy": True, "dee": True,
+            }  # fmt: skip
+            work = Work(store.database)
+            mine = work.take("cy", "quizzed", count=4, lease_seconds=60, rubric=1)
+            assert {task.purpose for task in mine} == {""}, "no second quiz, and gold is nobody's ordinary task"
+            (task,) = work.take("new", "quizzed", count=4, lease_seconds=60, rubric=1)
+            assert task.purpose == "quiz" and task.comparison.id == questions(1, name="gold")[0].id
+        live = list(transfer.dump(one, "live"))
+        transfer.load(two, live, "live")
+        assert list(transfer.dump(two, "live")) == live and Batches(two.database).all() == [], "a run's business"
+        (task,) = Work(two.database).take("bo", "live", count=4, lease_seconds=60, rubric=1)
+        assert task.comparison.id == questions(2, "scores", name="live")[1].id

@@ -18,7 +18,7 @@ from tutelage.labelers._consensus import report
 from tutelage.store.decisions import add_gold
 from tutelage.store.projects import Projects, ProjectSettings
 from tutelage.store.store import Store
-from tutelage.types import Judgement
+from tutelage.types import Comparison, Judgement, Prompt, Sample
 from tutelage.web._settings import Settings
 from tutelage.web.app import create_app
 
@@ -103,6 +103,22 @@ def test_taking_a_quiz_answer_back_afterwards_changes_nothing(store: Store, ente
     assert rater.post("/api/v1/tasks/next", json={"n": 1}).status_code == 403
 
 
+def test_the_list_of_doubts_shows_prompts_in_one_harmless_line(store: Store, enter: Enter):
+    asked = Prompt("p", "<script>alert(1)</script>\n\n第二行\u202e " + "x" * 500)
+    said = tuple(Sample(f"p-{at}", asked, f"answer {at}") for at in range(2))
+    store.ask([Comparison("q", "pair", asked, said)], overlap=2)
+    given = [Judgement(rater, "q", rater, ranks, shown=(0, 1)) for rater, ranks in (("a", (1, 2)), ("b", (2, 1)))]
+    store.answer_many(given)
+    admin = enter("Dana", role="admin")
+    for page in ("adjudication", "agreement"):
+        text = admin.get(f"{IN}/{page}").text
+        assert "&lt;script&gt;alert(1)&lt;/script&gt; 第二行⟨U+202E⟩ xxx" in text and "<script>alert" not in text
+        assert "x" * 200 not in text and "…</a>" in text
+    admin.post("/api/v1/language", json={"language": "zh"})
+    chinese = admin.get(f"{IN}/adjudication").text
+    assert "<th>提示</th>" in chinese and "第二行" in chinese
+
+
 def undone_task() -> dict[str, Any]:
     return {"id": "t1", "shown": [0, 1], "kind": "pair"}
 
@@ -116,6 +132,7 @@ def test_a_doubtful_question_is_decided_and_may_become_gold(store: Store, enter:
     admin = enter("Dana", role="admin")
     queue = admin.get(f"{IN}/adjudication").text
     assert "/questions/1#decide" in queue and "/questions/2#decide" not in queue
+    assert "Why is the sky blue? 0" in queue, "the list says what was asked"
     exports = [export(admin, kind) for kind in ("preference", "raw")]
     assert admin.post(f"{IN}/questions/1", data={"comment": "?"}).status_code == 303
     assert "Choose an answer first." in admin.get(f"{IN}/questions/1").text

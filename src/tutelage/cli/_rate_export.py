@@ -66,7 +66,7 @@ class Copy:
     """Copy a whole database into an empty one, from SQLite to PostgreSQL or back, and compare the two."""
 
     from_: str
-    """database to copy: a file or postgresql://…; stop its server first"""
+    """database to copy: a file that no server has open, or postgresql://…, copied as it is when the copy begins"""
     to: str
     """empty database to fill: a file or postgresql://…; a file is made when it is not there"""
 
@@ -182,12 +182,15 @@ def _origin(config: Export, made: Made, reasons: Mapping[str, str]) -> str:
 
 def copy(resolved: Resolved[Copy], ui: UI) -> int:
     """Copy every table, compare counts and content, and set what numbers the next rows; may be killed and run again."""
+    from tutelage.cli._rate_serve import lock_of
     from tutelage.store.copy import copy as copied
     from tutelage.store.engine import Database
 
     config = resolved.config
     source = Database(config.from_, create=False)
+    lock = None
     try:
+        lock = lock_of(config.from_, "another --from")  # what raters said after the copy would be in the old file only
         target = Database(config.to)
         try:
             with ui.progress("copying", 1) as bar:
@@ -197,6 +200,8 @@ def copy(resolved: Resolved[Copy], ui: UI) -> int:
             target.close()
     finally:
         source.close()
+        if lock is not None:
+            lock.release()
     rows = [{"table": name, "rows": count} for name, count in told.rows.items() if count]
     ui.table(rows, "copied, and the same on both sides")
     ui.say(f"content {told.digest[:16]}… on both sides; serve it with: tutelage rate serve --db {_shown(config.to)}")

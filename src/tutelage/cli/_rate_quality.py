@@ -63,13 +63,21 @@ def project(resolved: Resolved[Project], ui: UI) -> int:
         told = projects.settings(config.project)
         if config.changes:
             told = changed(told, config.changes)
+            _check_quiz(told.quiz, _golds(store, config.project))
             projects.change(config.project, told, actor="cli")
         golds = _golds(store, config.project)
     ui.table([{"setting": name, "value": value} for name, value in asdict(told).items()], f"project {config.project}")
-    if told.quiz > golds or ((told.gold_rate or told.quiz) and not golds):
+    if told.quiz > golds or (told.gold_rate and not golds):
         ui.warn(f"there are {golds} gold questions for quiz and checks: `tutelage rate import --gold FILE` brings some")
     ui.result({"project": config.project, "gold_questions": golds, **asdict(told)})
     return 0
+
+
+def _check_quiz(quiz: int, golds: int) -> None:
+    """Refuse what the settings page refuses too: nobody could be asked so much."""
+    if quiz > golds:
+        fix = "`tutelage rate import --gold FILE` brings some; or a smaller quiz="
+        raise UsageError(f"a quiz of {quiz} questions, and the project has {golds} gold questions", fix=fix)
 
 
 def _golds(store: Any, project: str) -> int:

@@ -102,7 +102,7 @@ def serve(resolved: Resolved[Serve], ui: UI) -> int:
 
     config = resolved.config
     _check_address(config)
-    lock = _lock(config.db)
+    lock = lock_of(config.db)
     try:
         with Store(config.db) as store, _listen(config) as listening:
             port = listening.getsockname()[1]
@@ -198,8 +198,12 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _lock(db: str) -> Lock | None:
-    """One server on one file; PostgreSQL orders any number by itself."""
+def lock_of(db: str, other: str = "another --db") -> Lock | None:
+    """The lock on a database file, taken: one server on one file; PostgreSQL orders any number by itself.
+
+    Raises:
+        TryAgainError: a server runs on it; the message tells its pid.
+    """
     from tutelage.train.lock import Lock
 
     if "://" in db and not db.startswith("sqlite:///"):
@@ -207,7 +211,7 @@ def _lock(db: str) -> Lock | None:
     path = Path(f"{db.removeprefix('sqlite:///')}.lock")
     if not path.parent.is_dir():
         path.parent.mkdir(parents=True, exist_ok=True)
-    lock = Lock(path, "this database is being served", "another --db")
+    lock = Lock(path, "this database is being served", other)
     lock.acquire()
     return lock
 

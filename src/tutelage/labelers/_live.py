@@ -174,7 +174,7 @@ class Live:
             while True:
                 if self.simulated is not None:
                     asked = {item.question for item in batches.settled(batch.id)}
-                    _answer(store, self.simulated, [one for one in posed.questions if one.id in asked], batch.wanted)
+                    _answer(store, self.simulated, [one for one in posed.questions if one.id in asked], self.plan)
                 if self.simulated is not None or _due(batch):
                     batch = batches.close(batch.id, groups=posed.groups, guesses=guesses)
                 if batch.state == "cancelled":
@@ -193,6 +193,10 @@ class Live:
                         where=f"{self.url}, project {batch.project}",
                         fix="let people rate (`tutelage rate serve`), then run the same command again: it waits again",
                     )
+                if batch.unasked:  # a rater whose scores were known beforehand was excluded while it waits
+                    wanted = {place: posed.questions[place] for place in batch.unasked}
+                    store.ask(wanted.values(), batch.project, batch.wanted)
+                    batch = batches.ask_too(batch.id, {place: one.id for place, one in wanted.items()})
                 voice.tell(batch)
                 if self.trainer is not None:
                     self.trainer.leave()
@@ -243,7 +247,7 @@ class Live:
             posed = pose(self.plan, store, samples)
             store.ask(posed.questions, self.plan.project, self.plan.raters)
             ids = [question.id for question in posed.questions]
-            _answer(store, self.simulated, posed.questions, self.plan.raters)
+            _answer(store, self.simulated, posed.questions, self.plan)
             given = store.judgements_of(ids)
         for one, place in posed.places.items():
             question = posed.questions[place]
@@ -291,13 +295,15 @@ def _due(batch: Batch) -> bool:
     return batch.state == "open" and (batch.settled == batch.items or over)
 
 
-def _answer(store: Store, simulated: Simulated, asked: Sequence[Comparison], wanted: int) -> None:
+def _answer(store: Store, simulated: Simulated, asked: Sequence[Comparison], plan: Plan) -> None:
     """Simulated raters answer what these questions still lack."""
+    wanted, out = plan.raters, store.left_out(plan.project)
     given: dict[str, set[str]] = {question.id: set() for question in asked}
     for judgement in store.judgements_of(list(given)):
         given[judgement.comparison].add(judgement.rater)
-    short = [question for question in asked if len(given[question.id]) < wanted]
-    waiting = [OpenQuestion(one, wanted - len(given[one.id]), frozenset(given[one.id])) for one in short]
+    count = {name: len(raters - out) for name, raters in given.items()}
+    short = [question for question in asked if count[question.id] < wanted]
+    waiting = [OpenQuestion(one, wanted - count[one.id], frozenset(given[one.id])) for one in short]
     simulated.answer(store, waiting)
 
 

@@ -38,7 +38,7 @@ from tutelage.store.schema import (
     skips,
     tasks,
 )
-from tutelage.store.standing import settle
+from tutelage.store.standing import settle, settle_project
 from tutelage.types import Comparison, QuestionKind
 
 WORKING = ("given", "open", "place")
@@ -134,6 +134,8 @@ class Intake:
         rows = [_columns(_WHOLE[kind], {**record, "project": self.project}) for record in records]
         if rows:
             self.connection.execute(sa.insert(_WHOLE[kind]), rows)
+        if rows and kind == "exclusion":
+            settle_project(self.connection, self.project)
         return len(rows)
 
     def _has(self, table: sa.Table) -> bool:

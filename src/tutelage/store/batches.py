@@ -59,6 +59,8 @@ class Batch:
     """items that have all their judgements"""
     silent: int
     """items that nobody has judged"""
+    unasked: tuple[int, ...]
+    """places of items that lack judgements and that no question asks: what was known of them counts no longer"""
     missing: int
     """judgements that are still needed"""
     held: int
@@ -151,6 +153,16 @@ class Batches:
             stopped = (batches.c.state == "open") & (batches.c.late == "stop") & (batches.c.deadline <= now)
             again = sa.update(batches).where(batches.c.id == batch, stopped | (batches.c.state == "cancelled"))
             connection.execute(again.values(state="open", closed=None, deadline=now + seconds))
+            return self._batch(connection, batch)
+
+    def ask_too(self, batch: str, wanted: Mapping[int, str]) -> Batch:
+        """Let questions be asked for items of an open batch that had none (`Batch.unasked`); place → question."""
+        with self._database.writing() as connection:
+            if self._batch(connection, batch).state == "open":
+                for place, question in wanted.items():
+                    mine = (batch_items.c.batch == batch, batch_items.c.place == place)
+                    bare = sa.update(batch_items).where(*mine, batch_items.c.question.is_(None))
+                    connection.execute(bare.values(question=question))
             return self._batch(connection, batch)
 
     def there(self, batch: str) -> bool:
@@ -325,6 +337,7 @@ class Batches:
             items=len(counts),
             settled=sum(count >= row["wanted"] for count in counts),
             silent=sum(count == 0 for count in counts),
+            unasked=self._unasked(connection, batch, counts, row) if row["state"] == "open" else (),
             missing=sum(max(0, row["wanted"] - count) for count in counts),
             held=connection.execute(held).scalar_one() if row["state"] == "open" else 0,
             seconds_left=row["deadline"] - now,
@@ -340,6 +353,10 @@ class Batches:
         found = by_id(connection, [name for item in rows for name in item["used"]])
         return [len({found[name].rater for name in item["used"]}) for item in rows]
 
+    def _unasked(self, connection: sa.Connection, batch: str, counts: Sequence[int], row: Any) -> tuple[int, ...]:
+        items = zip(self._rows(connection, batch), counts, strict=True)
+        return tuple(item["place"] for item, count in items if item["question"] is None and count < row["wanted"])
+
     def _rows(self, connection: sa.Connection, batch: str) -> list[dict[str, Any]]:
         query = sa.select(batch_items).where(batch_items.c.batch == batch).order_by(batch_items.c.place)
         return [dict(row) for row in connection.execute(query).mappings()]
@@ -350,7 +367,7 @@ class Batches:
         known = by_id(connection, [name for row in rows for name in row["used"]])
         stand = standing_of(connection, [row["question"] for row in rows if row["question"]], left)
         return {
-            row["place"]: [known[name] for name in row["used"]]
+            row["place"]: [known[name] for name in row["used"] if known[name].rater not in left]
             + [judgement for judgement in stand.get(row["question"], []) if judgement.id not in row["used"]]
             for row in rows
         }

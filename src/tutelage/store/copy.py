@@ -1,7 +1,8 @@
 """A whole database copied to another, from SQLite to PostgreSQL or back: every table, compared at the end.
 
-Everything happens in one transaction of the target and under one view of the source: killed at any moment, nothing is
-there, and the same command begins again. Sessions and invitations are copied too: who was signed in stays so where the
+Everything happens in one transaction of the target and under one view of the source, which others may go on writing:
+what they add after the first row was read is not copied. Killed at any moment, nothing is there, and the same command
+begins again. Sessions and invitations are copied too: who was signed in stays so where the
 server keeps its secret.
 """
 
@@ -46,6 +47,7 @@ def copy(source: Database, target: Database, progress: Callable[[str, int], None
     """
     tell = progress or (lambda _table, _rows: None)
     with source.reading() as theirs, target.writing() as ours:
+        _hold_still(theirs)
         _refuse_filled(ours, target)
         read = _Sum()
         for table in metadata.sorted_tables:
@@ -72,6 +74,7 @@ def content(database: Database) -> Content:
     """Count and digest everything in a database."""
     told = _Sum()
     with database.reading() as connection:
+        _hold_still(connection)
         for table in metadata.sorted_tables:
             for rows in _pieces(connection, table):
                 told.add(table, rows)
@@ -140,6 +143,12 @@ def _insert(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any
                 fix="PostgreSQL takes whole numbers up to 2,147,483,647 and no NUL character; nothing was copied",
             ) from error
         raise
+
+
+def _hold_still(connection: sa.Connection) -> None:
+    """Let all that is read in this transaction be of one moment; PostgreSQL's would see what others add meanwhile."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
 
 
 def _refuse_filled(connection: sa.Connection, target: Database) -> None:

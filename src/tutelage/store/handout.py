@@ -11,7 +11,7 @@ from tutelage.store._live import asked_too_late, awaited
 from tutelage.store.rows import chunks, prompt_of, sample_of
 from tutelage.store.schema import judgements, leases, prompts, questions, samples, skips, tasks
 from tutelage.store.skipping import standing_skips
-from tutelage.store.standing import standing_on
+from tutelage.store.standing import is_left_out, standing_on
 from tutelage.types import Comparison, Prompt, QuestionKind, Sample
 
 Row = dict[str, Any]
@@ -114,8 +114,9 @@ def lease_of(question: str | sa.BindParameter[str], rater: str | sa.BindParamete
 
 
 def _others(rater: str) -> sa.ScalarSelect[int]:
-    """How many others hold a question to learn from it."""
+    """How many others hold a question to learn from it; what excluded raters hold keeps nobody from it."""
     others = (leases.c.question == questions.c.id, leases.c.rater != rater, leases.c.purpose == "")
+    others = (*others, ~is_left_out(questions.c.project, leases.c.rater))
     return sa.select(sa.func.count()).select_from(leases).where(*others).correlate(questions).scalar_subquery()
 
 

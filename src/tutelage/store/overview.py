@@ -14,7 +14,7 @@ from tutelage.store.engine import Database
 from tutelage.store.rows import prompt_of, sample_of
 from tutelage.store.schema import judgements, leases, prompts, questions, samples, skips
 from tutelage.store.skipping import standing_skips
-from tutelage.store.standing import GOLD
+from tutelage.store.standing import GOLD, is_left_out
 from tutelage.types import Prompt, Sample
 
 DAY = 86400.0
@@ -205,11 +205,13 @@ class Overview:
         with self._database.reading() as connection:
             return connection.execute(given).scalar() or 0, connection.execute(left).scalar() or 0
 
-    def numbers(self, ids: Sequence[str]) -> dict[str, int]:
-        """id of a question → its number."""
-        query = sa.select(questions.c.id, questions.c.number).where(questions.c.id.in_(ids))
+    def posed(self, ids: Sequence[str]) -> dict[str, Row]:
+        """id of a question → its number and the content of its prompt."""
+        same = (prompts.c.project == questions.c.project) & (prompts.c.id == questions.c.prompt)
+        query = sa.select(questions.c.id, questions.c.number, prompts.c.content).join(prompts, same)
         with self._database.reading() as connection:
-            return {row.id: row.number for row in connection.execute(query)}
+            rows = connection.execute(query.where(questions.c.id.in_(ids))).mappings()
+            return {row["id"]: {"number": row["number"], "content": row["content"]} for row in rows}
 
 
 def _rows(project: str, *more: Any) -> sa.Select[Any]:
@@ -219,9 +221,10 @@ def _rows(project: str, *more: Any) -> sa.Select[Any]:
 
 
 def _per_question(project: str, purpose: str = "") -> sa.Select[Any, Any, Any, Any, Any, Any, Any]:
-    """The questions of a project with `given` (judgements that stand), `verdicts` (different ones) and `skips`.
+    """The questions of a project with `given` (judgements that count), `verdicts` (different ones) and `skips`.
 
-    For gold questions, what was answered to them counts; for the others, no check does.
+    Who is excluded counts for nothing. For gold questions, what was answered to them counts; for the others, no check
+    does.
     """
     newest = (
         sa.select(sa.func.max(judgements.c.number))
@@ -237,6 +240,7 @@ def _per_question(project: str, purpose: str = "") -> sa.Select[Any, Any, Any, A
             sa.func.count(sa.distinct(sa.cast(judgements.c.ranks, sa.Text))).label("verdicts"),
         )
         .where(judgements.c.number.in_(newest), judgements.c.withdrawn.is_(False))
+        .where(~is_left_out(project, judgements.c.rater))
         .group_by(judgements.c.question)
         .subquery()
     )

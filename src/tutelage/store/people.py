@@ -15,7 +15,7 @@ from tutelage.errors import DataError, DeniedError
 from tutelage.store.audit import note
 from tutelage.store.engine import Database
 from tutelage.store.schema import accounts, exclusions, invitations, members, raters, sessions
-from tutelage.store.standing import GOLD
+from tutelage.store.standing import GOLD, settle_rater
 
 Role = Literal["admin", "rater"]
 ROLES: tuple[Role, ...] = ("admin", "rater")
@@ -257,11 +257,15 @@ class People:
             return [_invitation(row) for row in connection.execute(query).mappings()]
 
     def exclude(self, project: str, rater: str, excluded: bool, *, reason: str, actor: str) -> None:
-        """Leave a rater's judgements out of exports and statistics from now on, or take them in again."""
+        """Leave a rater's judgements out of exports, statistics and overlaps from now on, or take them in again.
+
+        Questions, those of open batches too, want another judgement in place of each that no longer counts.
+        """
         told = {"project": project, "rater": rater, "excluded": excluded, "reason": reason}
         with self._database.writing() as connection:
             now = self._database.now(connection)
             connection.execute(sa.insert(exclusions).values(**told, actor=actor, created=now))
+            settle_rater(connection, project, rater)
             note(connection, now, actor, "exclude rater" if excluded else "include rater", rater, after=told)
 
     def excluded(self, project: str, at: float | None = None) -> dict[str, str]:

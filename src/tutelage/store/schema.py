@@ -24,7 +24,7 @@ from sqlalchemy import (
     true,
 )
 
-REVISION = "0004"
+REVISION = "0005"
 """The newest migration; a database that is already there is opened without loading Alembic."""
 
 metadata = MetaData()
@@ -66,7 +66,7 @@ questions = Table(
     Column("overlap", Integer, nullable=False),
     Column("created", Float, nullable=False),
     Column("purpose", String, nullable=False, server_default=""),  # "gold": its answer is known, nobody is told
-    Column("given", Integer, nullable=False, server_default="0"),  # judgements that count; kept by `standing.settle`
+    Column("given", Integer, nullable=False, server_default="0"),  # judgements that count; kept by `standing`
     Column("open", Boolean, nullable=False, server_default=true()),  # wants more; kept by `standing.settle`
     Column("place", Float, nullable=False, server_default="1e9"),  # handed out in this order, then by number
     Column("arm", String, nullable=False, server_default=""),  # "random", "active": how `rate select` chose it

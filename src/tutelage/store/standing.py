@@ -1,8 +1,8 @@
 """Which judgements stand and which of them count; and the counts of them that each question carries.
 
-`questions.given` and `questions.open` say nothing that is not in `judgements`: every transaction that adds a judgement
-calls `settle` for its questions, so that the next task is found without reading what is finished. `rebuild` makes them
-anew.
+`questions.given` and `questions.open` say nothing that is not in `judgements` and `exclusions`: every transaction that
+adds a judgement calls `settle` for its questions, and one that leaves a rater out or takes them in again calls
+`settle_rater`, so that the next task is found without reading what is finished. `rebuild` makes them anew.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from tutelage.store.engine import Database
 from tutelage.store.rows import chunks
-from tutelage.store.schema import judgements, questions
+from tutelage.store.schema import exclusions, judgements, questions
 
 GOLD = "gold"
 """A rater id that stands for no person: its judgements are known answers, set by an admin or brought in by a file."""
@@ -41,20 +41,42 @@ def standing_on(question: Any, purpose: str | None = "") -> tuple[sa.ColumnEleme
     return stands if purpose is None else (*stands, judgements.c.purpose == purpose)
 
 
+def is_left_out(project: Any, rater: Any) -> sa.ColumnElement[bool]:
+    """Whether a rater's judgements count for nothing in a project now: the newest word on them says so."""
+    told, newer = exclusions.alias("told"), exclusions.alias("newer_word")
+    later = sa.exists().where(
+        newer.c.project == told.c.project, newer.c.rater == told.c.rater, newer.c.number > told.c.number
+    )
+    said = (told.c.project == project, told.c.rater == rater, told.c.excluded.is_(True))
+    return sa.exists(sa.select(sa.literal(1)).select_from(told).where(*said, ~later).correlate_except(told, newer))
+
+
 def settle(connection: sa.Connection, ids: Sequence[str]) -> None:
-    """Count the judgements of these questions anew: those that stand, of everybody but `GOLD`."""
+    """Count the judgements of these questions anew: those that stand, of everybody but `GOLD` and who is excluded."""
     for part in chunks(ids):
         _count(connection, questions.c.id.in_(part))
+
+
+def settle_rater(connection: sa.Connection, project: str, rater: str) -> None:
+    """Count anew what a rater has judged: what was full without them may want more now, and the other way round."""
+    judged = sa.exists().where(judgements.c.question == questions.c.id, judgements.c.rater == rater)
+    _count(connection, (questions.c.project == project) & judged)
+
+
+def settle_project(connection: sa.Connection, project: str) -> None:
+    """Count all judgements of a project anew."""
+    _count(connection, questions.c.project == project)
 
 
 def rebuild(database: Database, project: str) -> None:
     """Count all judgements of a project anew; changes nothing where `settle` was never forgotten."""
     with database.writing() as connection:
-        _count(connection, questions.c.project == project)
+        settle_project(connection, project)
 
 
 def _count(connection: sa.Connection, which: sa.ColumnElement[bool]) -> None:
     counting = (*standing_on(questions.c.id), judgements.c.rater != GOLD)
+    counting = (*counting, ~is_left_out(questions.c.project, judgements.c.rater))
     given = sa.select(sa.func.count()).select_from(judgements).where(*counting).correlate(questions).scalar_subquery()
     connection.execute(sa.update(questions).where(which).values(given=given))
     wants = sa.and_(questions.c.given < questions.c.overlap, questions.c.purpose == "")

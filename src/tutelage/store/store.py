@@ -16,6 +16,8 @@ from typing import Any, Literal, Self
 import sqlalchemy as sa
 
 from tutelage.errors import DataError
+from tutelage.store._heard import left_out
+from tutelage.store.clock import stamp
 from tutelage.store.engine import Database
 from tutelage.store.handout import comparisons_of, lease, lease_of, origins
 from tutelage.store.rows import (
@@ -152,7 +154,7 @@ class Store:
                 if answer.comparison not in asked:
                     raise DataError(f"there is no question {answer.comparison!r}", where=f"judgement {answer.id!r}")
                 check_judgement(answer, asked[answer.comparison])
-            now = self._database.now(connection) if created is None else created
+            now = stamp(connection, self._database.now(connection)) if created is None else created
             self._add_raters(connection, sorted({answer.rater for answer in answers}), rater_kind, now)
             told = origins(connection, sorted(asked))
             rows = [judgement_row(answer, rubric, now) | told[answer.comparison] for answer in answers]
@@ -182,7 +184,8 @@ class Store:
                 raise DataError(
                     f"judgement {judgement_id!r} was superseded by {newest['id']!r}", fix="withdraw that one"
                 )
-            taken_back = {"id": new_id, "withdrawn": True, "created": self._database.now(connection)}
+            now = stamp(connection, self._database.now(connection))
+            taken_back = {"id": new_id, "withdrawn": True, "created": now}
             kept = {name: value for name, value in row.items() if name != "number"}
             self._database.insert_new(connection, judgements, [kept | taken_back])
             settle(connection, [row["question"]])
@@ -255,8 +258,9 @@ class Store:
             return [dict(row) for row in connection.execute(query).mappings()]
 
     def open_questions(self, project: str = "default") -> list[OpenQuestion]:
-        """The questions that have fewer judgements than their overlap, in the order asked."""
+        """The questions that have fewer judgements that count than their overlap, in the order asked."""
         judged: dict[str, set[str]] = {}
+        out = self.left_out(project)
         for judgement in self.judgements(project):
             if judgement.rater != GOLD:
                 judged.setdefault(judgement.comparison, set()).add(judgement.rater)
@@ -264,17 +268,18 @@ class Store:
         found: list[OpenQuestion] = []
         for comparison in self.comparisons(project):
             names = frozenset(judged.get(comparison.id, ()))
-            if comparison.id in overlaps and len(names) < overlaps[comparison.id]:
-                found.append(OpenQuestion(comparison, overlaps[comparison.id] - len(names), names))
+            count = len(names - out)
+            if comparison.id in overlaps and count < overlaps[comparison.id]:
+                found.append(OpenQuestion(comparison, overlaps[comparison.id] - count, names))
         return found
 
     def stats(self, project: str = "default") -> dict[str, int]:
         """How many questions (and open ones), samples, raters, judgements standing (and extra beyond the overlap).
 
-        Gold questions and known answers are not among them.
+        Gold questions, known answers and raters who are excluded are not among them.
         """
-        overlaps = self.overlaps(project, asked_only=True)
-        standing = [told for told in self.judgements(project) if told.rater != GOLD and told.comparison in overlaps]
+        overlaps, out = self.overlaps(project, asked_only=True), self.left_out(project)
+        standing = [told for told in self.judgements(project) if told.rater not in out and told.comparison in overlaps]
         counts = dict.fromkeys(overlaps, 0)
         for judgement in standing:
             counts[judgement.comparison] += 1
@@ -289,6 +294,11 @@ class Store:
             "judgements": len(standing),
             "extra_judgements": sum(max(0, counts[question] - wanted) for question, wanted in overlaps.items()),
         }
+
+    def left_out(self, project: str = "default") -> set[str]:
+        """Raters whose judgements do not count now: those who are excluded, and `GOLD`."""
+        with self._database.reading() as connection:
+            return left_out(connection, project)
 
     def overlaps(self, project: str = "default", *, asked_only: bool = False) -> dict[str, int]:
         """How many judgements each question wants; `asked_only` leaves gold questions out."""

@@ -18,7 +18,7 @@ from tutelage.store.projects import settings_in
 from tutelage.store.rows import check_judgement, judgement_of, judgement_row, question_of
 from tutelage.store.schema import handouts, judgements, leases, questions, raters, skips, tasks
 from tutelage.store.skipping import UNDONE, standing_skips
-from tutelage.store.standing import GOLD, settle, standing_on
+from tutelage.store.standing import GOLD, is_left_out, settle, standing_on
 from tutelage.types import Comparison, Judgement
 
 SkipReason = Literal["unclear", "too_long", "no_knowledge", "unsafe", "other"]
@@ -137,6 +137,7 @@ class Work:
             if newest is not None and not newest["withdrawn"] and _same_answer(judgement_of(newest), judgement):
                 return Kept(newest["id"], newest["extra"])
             others = (*standing_on(row["id"]), judgements.c.rater.not_in([judgement.rater, GOLD]))
+            others = (*others, ~is_left_out(project, judgements.c.rater))
             count = connection.execute(sa.select(sa.func.count()).select_from(judgements).where(*others)).scalar_one()
             now, told = self._database.now(connection), origins(connection, [row["id"]])[row["id"]]
             told |= {"extra": not purpose and count >= row["overlap"], "purpose": purpose}

@@ -17,6 +17,7 @@ from tutelage.types import Judgement
 from tutelage.web._admin_forms import one
 from tutelage.web._admin_numbers import rater_rows, visible, when
 from tutelage.web._admin_page import Desk, Form, slug_of
+from tutelage.web._admin_questions import first_words
 from tutelage.web._admin_reports import report_of
 
 Row = dict[str, Any]
@@ -75,13 +76,13 @@ def adjudication(desk: Desk) -> Response:
     """The questions that raters have not settled, the most doubtful first."""
     project = desk.project()
     told = report_of(desk, project, desk.people.excluded(project))["adjudicate"][:_QUEUE]
-    numbers = desk.overview.numbers([doubt["question"] for doubt in told])
+    posed = desk.overview.posed([doubt["question"] for doubt in told])
     rows: list[Row] = []
     for doubt in told:
-        if doubt["question"] in numbers:
-            number = numbers.pop(doubt["question"])
-            certainty = f"{100 * doubt['certainty']:.0f} %"
-            rows.append(doubt | {"number": number, "certainty": certainty})
+        if doubt["question"] in posed:
+            asked = posed.pop(doubt["question"])
+            shown = {"number": asked["number"], "prompt": first_words(asked["content"])}
+            rows.append(doubt | shown | {"certainty": f"{100 * doubt['certainty']:.0f} %"})
     return desk.page("adjudication", "adjudication", project, rows=rows)
 
 

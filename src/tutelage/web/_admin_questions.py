@@ -37,7 +37,7 @@ def questions(desk: Desk, problem: str = "") -> Response:
     rows = [
         {
             **{name: row[name] for name in ("number", "kind", "given", "overlap", "skips")},
-            "prompt": _first(row["content"]),
+            "prompt": first_words(row["content"]),
         }
         for row in found
     ]
@@ -59,8 +59,8 @@ def questions(desk: Desk, problem: str = "") -> Response:
     )
 
 
-def _first(content: Any) -> str:
-    """The beginning of a prompt, for a list."""
+def first_words(content: Any) -> str:
+    """The beginning of a prompt in one line, for a list."""
     text = " ".join(plain(text_of(content)).split())
     return visible(text if len(text) <= 140 else f"{text[:139]}…")
 

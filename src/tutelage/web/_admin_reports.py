@@ -12,6 +12,7 @@ from tutelage.store.work import Work
 from tutelage.web._admin_forms import one
 from tutelage.web._admin_numbers import agreement_lines, board, other_measures, rater_rows, visible
 from tutelage.web._admin_page import Desk, Form, slug_of
+from tutelage.web._admin_questions import first_words
 
 _EMPTY: Mapping[str, Any] = {
     "agreement": [],
@@ -78,11 +79,13 @@ def agreement(desk: Desk) -> Response:
     told = report_of(desk, project, desk.people.excluded(project))
     rows, words = agreement_lines(told, desk.words), desk.words["agreement"]
     more = [{"title": words["others"], "columns": words["measures"], "rows": other_measures(told, desk.words)}]
-    numbers = desk.overview.numbers([doubt["question"] for doubt in told["adjudicate"][:_QUEUE]])
+    posed = desk.overview.posed([doubt["question"] for doubt in told["adjudicate"][:_QUEUE]])
     doubts = [
-        doubt | {"number": numbers[doubt["question"]], "certainty": f"{100 * doubt['certainty']:.0f} %"}
+        doubt
+        | {"number": posed[doubt["question"]]["number"], "prompt": first_words(posed[doubt["question"]]["content"])}
+        | {"certainty": f"{100 * doubt['certainty']:.0f} %"}
         for doubt in told["adjudicate"]
-        if doubt["question"] in numbers
+        if doubt["question"] in posed
     ]
     return desk.page(
         "agreement",

@@ -166,6 +166,14 @@ def test_an_invitation_is_shown_once_and_lets_its_rater_in(admin: TestClient, ap
     assert browser.get("/api/v1/me").status_code == 401
 
 
+def test_who_comes_from_a_project_invites_to_that_project(admin: TestClient):
+    for name in ("first", "news & 排名"):
+        admin.post("/admin/new", data={"name": name, "kind": "pair"})
+    link = re.search(r'href="(/admin/people\?[^"]+)"', admin.get("/admin/projects/news%20&%20排名/raters").text)
+    assert link is not None
+    assert "<option selected>news &amp; 排名</option>" in admin.get(html.unescape(link[1])).text
+
+
 def test_answers_come_in_as_questions_and_the_same_file_twice_adds_nothing(admin: TestClient, store: Store):
     Projects(store.database).change("default", ProjectSettings(), actor="test")
     rows = [{"prompt": f"p{n}", "completion": f"answer {k}", "model": f"m{k}"} for n in range(5) for k in range(3)]

@@ -188,7 +188,9 @@ def _prepare(path: Path, create: bool) -> None:
         return
     if not create:
         raise MissingInputError(
-            "there is no such database", where=str(path), fix="`tutelage rate import` and `rate simulate` make one"
+            "there is no such database",
+            where=str(path),
+            fix="check --db; `tutelage rate serve`, `rate ask` and `rate import` make one",
         )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -70,7 +70,7 @@ def make(desk: Desk, form: Form) -> Response:
 def people(desk: Desk) -> Response:
     """Accounts, invitations, and the form for a new one."""
     now, words = desk.overview.now(), desk.words
-    told = desk.overview.by_rater()
+    told, chosen = desk.overview.by_rater(), desk.request.query_params.get("project", "")
     accounts = [
         {
             "rater": account.rater,
@@ -100,7 +100,8 @@ def people(desk: Desk) -> Response:
         }
         for found in desk.people.invitations()[:PER_PAGE]
     ]
-    return desk.page("people", "people", accounts=accounts, invitations=invitations, projects=desk.projects.names())
+    shown = {"accounts": accounts, "invitations": invitations, "projects": desk.projects.names(), "chosen": chosen}
+    return desk.page("people", "people", **shown)
 
 
 def invite(desk: Desk, form: Form) -> Response:

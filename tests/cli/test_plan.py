@@ -56,6 +56,8 @@ def test_the_table_names_what_fits(tiny_model: Path, tmp_path: Path, capsys: pyt
     assert main(["plan", str(tiny_model), "--data", str(data), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["kind"] == "preference" and {"reward", "dpo"} < {plan["method"] for plan in found["plans"]}
+    assert "rloo" not in {plan["method"] for plan in found["plans"]}, "it reads prompts"
+    assert found["choice"]["commands"] == ["reward --kind svm-pair", "rloo --reward RUN/model"]
     assert main(["plan", str(tiny_model), "--memory", "0.1"]) == 0
     assert "nothing fits" in capsys.readouterr().out
     assert main(["plan", str(tmp_path / "none")]) == main(["plan", "/nowhere"]) == 66

@@ -48,11 +48,12 @@ def run(resolved: Resolved[Config], ui: UI) -> int:
     ui.say(f"this machine: {machine.device}, {machine.memory_gib:.1f} GiB, {machine.flops / 1e9:,.0f} GFLOP/s measured")
     if config.data:
         ui.say(f"{config.data}: {judged.sentence()}")
-    plans = [
+    every = [
         estimate(name, lora, model, machine, config.length, config.batch_size)
-        for name in methods
+        for name in METHODS
         for lora in (False, True)
     ]
+    plans = [plan for plan in every if plan.method in methods]
     rows = [
         {
             "method": plan.method + (" --lora" if plan.lora else ""),
@@ -65,7 +66,8 @@ def run(resolved: Resolved[Config], ui: UI) -> int:
         for plan in plans
     ]
     ui.table(rows, title="estimates, from this machine as busy as it is now")
-    choice = choose(judged.kind, judged.judgements, frozenset(plan.method for plan in plans if plan.fits))
+    # what follows a reward model reads prompts: it counts as soon as it fits, whatever the file holds
+    choice = choose(judged.kind, judged.judgements, frozenset(plan.method for plan in every if plan.fits))
     ui.result(
         {
             "model": asdict(model),

@@ -22,7 +22,7 @@ from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from tutelage._http import Service
-from tutelage.errors import DiskError, MissingInputError, UsageError
+from tutelage.errors import DiskError, MissingInputError, ServiceError, UsageError
 
 Verdict = Literal[1, 0, -1]
 T = TypeVar("T")
@@ -150,7 +150,10 @@ class Judge:
                 return found
             messages = [*messages, {"role": "assistant", "content": reply}, {"role": "user", "content": _REMIND + form}]
         tries = f"in {self.reminders + 1} replies, the last"
-        raise self.service.broken(f"({self.model}) gave no verdict {tries} {reply!r:.200}")
+        raise ServiceError(
+            f"{self.service.url} ({self.model}) gave no verdict {tries} {reply!r:.200}",
+            fix=f"take a model that keeps to the form asked for ({form}); then run the same command again: it goes on",
+        )
 
     def _messages(self, prompt: str, answers: Sequence[str], form: str) -> list[dict[str, str]]:
         mark = hashlib.sha256("\x00".join((prompt, *answers)).encode("utf-8", "replace")).hexdigest()[:8]

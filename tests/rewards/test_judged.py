@@ -71,8 +71,9 @@ def test_an_answer_gets_the_number_of_the_scale_as_0_to_1() -> None:
 def test_only_a_whole_number_of_the_scale_is_a_score(reply: str, wanted: int | None) -> None:
     with judging(lambda answers: reply) as server:
         if wanted is None:
-            with pytest.raises(ServiceError, match="gave no verdict in 3 replies"):
+            with pytest.raises(ServiceError, match="gave no verdict in 3 replies") as told:
                 judge(server).rate("p", "a")
+            assert "SCORE: N" in str(told.value), "the form asked for is part of the way out"
             assert len(server.bodies) == 3 and "not in the form" in server.bodies[-1]["messages"][-1]["content"]
         else:
             assert judge(server).rate("p", "a") == wanted

@@ -113,6 +113,13 @@ def test_a_folder_that_holds_no_model(at: Workplace) -> None:
     assert "rows.jsonl" not in told.err, "the rows are not to blame"
 
 
+def test_a_run_folder_in_a_models_place_is_told_where_its_model_is(at: Workplace) -> None:
+    (at.folder / "earlier" / "model").mkdir(parents=True)
+    (at.folder / "earlier" / "model" / "config.json").write_text("{}")
+    told = at.train("sft", DEMONSTRATIONS, model=at.folder / "earlier")
+    told.expect(65, "config.json is missing", str(at.folder / "earlier" / "model"))
+
+
 @pytest.mark.parametrize(
     ("name", "said"), [("config.json", "config"), ("model.safetensors", "header"), ("token", "tokenizer")]
 )

@@ -243,9 +243,10 @@ def _fetch(path: str, load: Callable[[], Any], part: str = "model") -> Any:
             fix="check the path; the folder must hold config.json (an id of the hub is OWNER/NAME)",
         )
     if local and not ((folder / "config.json").is_file() or adapters.is_adapter(folder)):
-        raise DataError(
-            "this folder holds no model: config.json is missing", where=path, fix="name the folder that holds it"
-        )
+        model = folder / "model"
+        inside = (model / "config.json").is_file() or adapters.is_adapter(model)
+        fix = f"a run keeps its model in a folder of its own: {model}" if inside else "name the folder that holds it"
+        raise DataError("this folder holds no model: config.json is missing", where=path, fix=fix)
     try:
         return load()
     except TutelageError:

@@ -47,6 +47,7 @@ class _Work:
         self.config, self.say, self.given = config, say, given
         self.fitted: classical.Fitted | None = None
         self.learned: Sequence[Any] = ()
+        self.held_out: Mapping[str, float] = {}
 
     def rows(self) -> Sequence[Any]:
         """What is learned from."""
@@ -70,19 +71,28 @@ class _Work:
             self.say(f"{self.config.eval_data}: {reason}, and nothing is measured on them")
         if seen := leaked(self.learned, rows):
             self.say(f"{len(seen)} of {len(rows)} prompts of --eval-data are learned on too: eval/… will flatter")
-        return classical.held_out(fitted, rows)
+        self.held_out = classical.held_out(fitted, rows)
+        return dict(self.held_out)
 
     def sentence(self) -> str:
-        """What cross-validation chose, beside what length alone would do."""
+        """What cross-validation chose, beside what length alone would do; then the same on `--eval-data`."""
         if self.fitted is None:
             return f"{self.config.kind}: fitted before"
         told = self.fitted.report
-        unit = "R²" if self.fitted.target == "score" else "accuracy"
+        unit = {"score": "R²", "class": "accuracy of good or bad"}.get(self.fitted.target, "accuracy")
         return (
-            f"{self.config.kind}: held-out {unit} {told['cv/score']:.3f} ± {told['cv/score_se']:.3f}, by length alone "
-            f"{told['cv/length_only']:.3f}; strength {told['cv/strength']:g} chosen among "
-            f"{told['cv/tried']:.0f} by folds of whole prompts{self._kernel()}"
+            f"{self.config.kind}: cross-validated {unit} {told['cv/score']:.3f} ± {told['cv/score_se']:.3f}, "
+            f"by length alone {told['cv/length_only']:.3f}; strength {told['cv/strength']:g} chosen among "
+            f"{told['cv/tried']:.0f} by folds of whole prompts{self._kernel()}{self._beyond()}"
         )
+
+    def _beyond(self) -> str:
+        """On rows that nothing was chosen by; empty where there are none."""
+        if "eval/accuracy" not in self.held_out:
+            return ""
+        found, length = self.held_out["eval/accuracy"], self.held_out.get("eval/length_only")
+        beside = "" if length is None else f", by length alone {length:.3f}"
+        return f"; on {self.config.eval_data}: {found:.3f} of pairs in the right order{beside}"
 
     def _kernel(self) -> str:
         count = self.fitted.report["fit/landmarks"] if self.fitted else 0

@@ -14,6 +14,7 @@ import scipy.sparse as sp
 from scipy.optimize import minimize
 
 from rewards import news_ratings as world
+from tutelage.cli.main import main
 from tutelage.errors import DataError, UsageError
 from tutelage.rewards import _fitting, _machines, classical
 from tutelage.rewards._examples import Examples, examples
@@ -309,3 +310,14 @@ def test_what_cannot_be_learned_from_is_refused_in_words() -> None:
             classical.fit(kind, rows)
     with pytest.raises(UsageError, match="choices: ridge"):
         classical.fit("forest", [pair])
+
+
+def test_the_last_line_tells_folds_and_held_out_rows_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, numbers in (("learned", range(12)), ("held", range(20, 26))):
+        rows = [{"prompt": f"What is {n}? ", "chosen": "good yes", "rejected": "bad no"} for n in numbers]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    told = ["--data", str(tmp_path / "learned.jsonl"), "--eval-data", str(tmp_path / "held.jsonl")]
+    assert main(["reward", "--kind", "ridge", *told, "--out", str(tmp_path / "run")]) == 0
+    shown = "".join(capsys.readouterr())
+    assert "cross-validated accuracy 1.000" in shown
+    assert "held.jsonl: 1.000 of pairs in the right order, by length alone 1.000" in shown

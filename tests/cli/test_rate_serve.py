@@ -53,6 +53,8 @@ def test_a_server_starts_in_time_lets_the_admin_in_refuses_a_second_one_and_stop
         assert status(host, "POST", told["admin_link"].removeprefix(told["url"])) == 303
         assert run("serve", "--db", str(db), "--port", "0") == 75
         assert f"pid {server.pid}" in capsys.readouterr().err
+        assert run("invite", "--db", str(db), "--json") == 0
+        assert json.loads(capsys.readouterr().out)["links"][0]["link"].startswith(f"{told['url']}/join/")
         server.send_signal(signal.SIGTERM)
         assert server.wait(20) in (0, 143, -signal.SIGTERM)
 

@@ -149,8 +149,11 @@ def _written(config: Export, made: Made) -> dict[str, Any]:
                 files[where] = opened.enter_context(Writer(paths[where]))
             files[where].add(row)
         if not any(part == "rows" and file.rows for (part, _), file in files.items()):
-            told = dict(made.counts)
-            raise DataError(f"project '{config.project}' holds nothing to export as {config.kind}: {told}")
+            told = ", ".join(f"{count} {name}" for name, count in made.counts.items())
+            raise DataError(
+                f"project '{config.project}' holds nothing to export as {config.kind}: {told}",
+                fix="another --kind or --project; raw holds whatever is there",
+            )
     counts: dict[str, Any] = {**made.counts, "train_rows": files["rows", False].rows, "out": config.out}
     names = {("rows", True): "test", ("ties", False): "ties", ("ties", True): "test_ties"}
     for where, name in names.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import shlex
 import socket
 from dataclasses import dataclass
 from functools import partial
@@ -86,8 +87,8 @@ class Invite:
     """language of the pages until the rater chooses"""
     days: float = 7.0
     """how long the links are good"""
-    url: str = f"http://127.0.0.1:{PORT}"
-    """address of the server as the raters reach it"""
+    url: str = ""
+    """address of the server as the raters reach it; by default where a server runs on --db, or http://127.0.0.1:8600"""
     secret_file: str = ""
     """where the secret lies; by default beside the database"""
 
@@ -117,7 +118,7 @@ def serve(resolved: Resolved[Serve], ui: UI) -> int:
             if link:
                 ui.say(f"admin, once and within an hour: {link}")
             elif not config.rater:
-                ui.say("further links: tutelage rate invite")
+                ui.say(f"further links: tutelage rate invite --db {config.db} --project {shlex.quote(config.project)}")
             elif wanted or not config.until_done:
                 _tell_rater(config, own, wanted, ui)
             ui.result({"url": base, "admin_link": link, "rater_link": own, "pid": os.getpid(), "db": config.db})
@@ -135,6 +136,7 @@ def serve(resolved: Resolved[Serve], ui: UI) -> int:
 
 def invite(resolved: Resolved[Invite], ui: UI) -> int:
     """Make single-use links that let raters (or an admin) in."""
+    from tutelage.labelers._voice import served_at
     from tutelage.store.people import DAY, People
     from tutelage.store.store import Store
     from tutelage.web._secret import place, secret_at
@@ -143,6 +145,7 @@ def invite(resolved: Resolved[Invite], ui: UI) -> int:
     if config.count < 1 or (config.rater and config.count > 1):
         raise UsageError(f"count {config.count}: one link or more, and one only for a rater who is there already")
     links: list[dict[str, Any]] = []
+    base = (config.url or served_at(config.db) or f"http://127.0.0.1:{PORT}").rstrip("/")
     with Store(config.db, create=False) as store:
         people = People(store.database, secret_at(place(config.db, config.secret_file)))
         for number in range(1, config.count + 1):
@@ -156,7 +159,7 @@ def invite(resolved: Resolved[Invite], ui: UI) -> int:
                 language=config.language,
                 seconds=config.days * DAY,
             )
-            links.append({"name": name, "role": config.role, "link": f"{config.url.rstrip('/')}/join/{token}"})
+            links.append({"name": name, "role": config.role, "link": f"{base}/join/{token}"})
     for line in links:
         ui.say(f"{line['name'] + ': ' if line['name'] else ''}{line['link']}")
     ui.say(f"each works once, within {config.days:g} days, for project {config.project}")

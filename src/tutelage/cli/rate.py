@@ -165,7 +165,10 @@ def _labels(config: Import) -> tuple[list[Any], list[Any], list[str]]:
     if kind == "rated":
         scored = formats.load(config.data, "rated", on_bad=config.on_bad)
         return *labels.from_ratings(scored, config.project), scored.report.lines()
-    raise UsageError(f"rows of kind '{kind}' hold no judgements", fix="give preference, ranking, rated or raw rows")
+    raise UsageError(
+        f"rows of kind '{kind}' hold no judgements",
+        fix="give preference, ranking, rated or raw rows; answers that are still to be judged: tutelage rate ask",
+    )
 
 
 def stats(resolved: Resolved[Stats], ui: UI) -> int:

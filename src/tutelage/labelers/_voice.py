@@ -65,10 +65,16 @@ def _deadline(batch: Batch) -> str:
 
 def _address(url: str, project: str) -> str:
     """Where to rate: as the server of this database says in its lock, else how to start one."""
+    base = served_at(url)
+    return f"rate at {base}" if base else f"rate with `tutelage rate serve --db {url} --project {project}`"
+
+
+def served_at(url: str) -> str:
+    """The address of the server that runs on this database file now, as its lock says; empty where none does."""
     file = url.removeprefix("sqlite:///")
     try:
         told = json.loads(Path(f"{file}.lock").read_text(encoding="utf-8")) if "://" not in file else {}
         os.kill(int(told["pid"]), 0)
-        return f"rate at {told['url']}"
+        return str(told["url"])
     except (OSError, ValueError, KeyError, TypeError):
-        return f"rate with `tutelage rate serve --db {url} --project {project}`"
+        return ""

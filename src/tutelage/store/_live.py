@@ -15,6 +15,13 @@ def awaited(question: Any) -> sa.ColumnElement[bool]:
     return question.in_(mine.where(batches.c.state == "open", batch_items.c.question.is_not(None)))
 
 
+def asked_now(connection: sa.Connection, project: str) -> list[str]:
+    """The questions of a project that open batches ask."""
+    query = sa.select(batch_items.c.question).distinct().join(batches, batches.c.id == batch_items.c.batch)
+    mine = (batches.c.project == project, batches.c.state == "open", batch_items.c.question.is_not(None))
+    return list(connection.execute(query.where(*mine)).scalars())
+
+
 def asked_too_late(question: Any) -> sa.ColumnElement[bool]:
     """Only batches that are closed asked it: it is handed out no more."""
     return sa.exists().where(batch_items.c.question == question) & ~awaited(question)

@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from tutelage.store._live import asked_too_late, awaited
+from tutelage.store._live import asked_now, asked_too_late, awaited
 from tutelage.store.rows import chunks, prompt_of, sample_of
 from tutelage.store.schema import judgements, leases, prompts, questions, samples, skips, tasks
 from tutelage.store.skipping import standing_skips
@@ -81,8 +81,6 @@ def fresh(
     holds = sa.exists().where(leases.c.question == questions.c.id, leases.c.rater == rater)
     mine = sa.exists().where(*standing_on(questions.c.id), judgements.c.rater == rater)
     query = sa.select(questions).where(
-        questions.c.project == project,
-        questions.c.open.is_(True),
         questions.c.given + _others(rater) < questions.c.overlap,
         ~holds,
         ~mine,
@@ -90,13 +88,17 @@ def fresh(
         ~asked_too_late(questions.c.id),
     )
     query = query.where(questions.c.kind.in_(kinds)) if kinds else query
-    backlog = ~awaited(questions.c.id)
+    backlog = (questions.c.project == project) & questions.c.open.is_(True) & ~awaited(questions.c.id)
     if chosen_only:
         backlog = backlog & ((questions.c.kind != "pair") | (questions.c.arm != ""))
+    parts = [query.where(backlog)]
+    if names := asked_now(connection, project):
+        wanted = sa.func.coalesce(questions.c.open, sa.false()).is_(True)  # found by id, not among all that is open
+        parts.insert(0, query.where(questions.c.id.in_(names), wanted))
     found: list[Row] = []
-    for part in (awaited(questions.c.id), backlog):
+    for part in parts:
         if len(found) < count:
-            ordered = query.where(part).order_by(questions.c.place, questions.c.number).limit(count - len(found))
+            ordered = part.order_by(questions.c.place, questions.c.number).limit(count - len(found))
             found += [dict(row) for row in connection.execute(ordered).mappings()]
     return found
 

@@ -232,13 +232,11 @@ class Work:
 
         Checks count like all others: a number that stood still would give them away.
         """
-        mine = (judgements.c.rater == rater, judgements.c.created >= since, questions.c.project == project)
-        stands = standing_on(questions.c.id, None)
-        query = (
-            sa.select(sa.func.count()).select_from(judgements).join(questions, questions.c.id == judgements.c.question)
-        )
+        mine = (tasks.c.project == project, tasks.c.rater == rater, judgements.c.created >= since)
+        given = (judgements.c.rater == tasks.c.rater, judgements.c.purpose == tasks.c.purpose)
+        query = sa.select(sa.func.count()).select_from(tasks).join(judgements, sa.and_(*given))  # not all that is asked
         with self._database.reading() as connection:
-            return connection.execute(query.where(*mine, *stands)).scalar_one()
+            return connection.execute(query.where(*mine, *standing_on(tasks.c.question, None))).scalar_one()
 
     def skipped(self, project: str) -> list[dict[str, Any]]:
         """Every skip of a project that was not taken back, oldest first: question, rater, reason, comment, created."""

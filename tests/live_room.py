@@ -44,17 +44,20 @@ def ask(port: int, method: str, path: str, body: Any = None, cookie: str = "") -
 class Server:
     """`tutelage rate serve`, a process of its own."""
 
-    def __init__(self, db: Path) -> None:
-        self.db, self.port = db, 0
+    def __init__(self, db: Path | str, secret: Path | None = None) -> None:
+        self.db, self.port, self.secret = db, 0, secret or Path(f"{db}.secret")
         self.start()
 
     def start(self) -> None:
         words = ["rate", "serve", "--db", str(self.db), "--port", str(self.port), "--json"]
+        words += ["--secret-file", str(self.secret)]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tutelage", *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
         assert self.process.stdout is not None
-        self.port = int(json.loads(self.process.stdout.readline())["url"].rpartition(":")[2])
+        told = json.loads(self.process.stdout.readline())
+        assert "url" in told, told
+        self.port = int(told["url"].rpartition(":")[2])
         until(lambda: ask(self.port, "GET", "/healthz")[0] == 200)
 
     def kill(self) -> None:
@@ -66,12 +69,68 @@ class Server:
     def let_in(self, project: str, count: int) -> list[Rater]:
         """Raters who came by an invitation link, and rate from now on."""
         with Store(self.db) as store:
-            people = People(store.database, Path(f"{self.db}.secret").read_bytes())
+            people = People(store.database, self.secret.read_bytes())
             tokens = [people.invite(project, actor="test") for _ in range(count)]
         raters = [Rater(self, ask(self.port, "POST", f"/join/{token}")[2], index) for index, token in enumerate(tokens)]
         for rater in raters:
             rater.start()
         return raters
+
+
+class Nursery:
+    """Starts commands of `tutelage` as processes of their own that need not load PyTorch first.
+
+    One process has loaded what every run loads and does nothing else; each command is a fork of it.
+    """
+
+    _WORK = """
+import json, os, sys
+import tutelage.build, transformers.models.llama.modeling_llama
+from tutelage.cli.main import main
+for line in sys.stdin:
+    told = json.loads(line)
+    if "wait" in told:
+        print(os.waitstatus_to_exitcode(os.waitpid(told["wait"], 0)[1]), flush=True)
+        continue
+    pid = os.fork()
+    if pid == 0:
+        log = os.open(told["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        for stream in (1, 2):
+            os.dup2(log, stream)
+        code = 70
+        try:
+            code = main(told["words"])
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    print(pid, flush=True)
+"""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", self._WORK], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def start(self, words: list[str], log: Path) -> int:
+        """The pid of a new process that runs the command; what it says goes to `log`."""
+        return self._ask({"words": words, "log": str(log)})
+
+    def wait(self, pid: int) -> int:
+        """Its exit code, once it has ended; −9 = killed."""
+        return self._ask({"wait": pid})
+
+    def close(self) -> None:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait()
+        self._process.stdout.close()
+
+    def _ask(self, told: dict[str, Any]) -> int:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(f"{json.dumps(told)}\n")
+        self._process.stdin.flush()
+        return int(self._process.stdout.readline())
 
 
 class Rater(threading.Thread):

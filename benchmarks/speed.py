@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import json
 import os
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -37,7 +39,7 @@ def main() -> int:
     asked = _asked()
     asked.out.mkdir(parents=True, exist_ok=True)
     kept = asked.results / f"speed-{asked.tag}.json"
-    found: dict[str, Any] = {"command": " ".join(["python", "benchmarks/speed.py", *sys.argv[1:]])}
+    found: dict[str, Any] = {"command": _command()}
     found |= {"machine": machine(asked), "rows": [], "growth": []}
     for model in asked.models:
         for name in asked.jobs:
@@ -86,6 +88,16 @@ def _asked() -> argparse.Namespace:
         asked.jobs, asked.models, asked.rounds = [*JOBS, *NAMES], ["small", "gpt2"], 6
         asked.peers = asked.settings = ["all"]
     return asked
+
+
+def _command() -> str:
+    """The command, without the places where this machine keeps things."""
+    words = ["python", "benchmarks/speed.py"]
+    hidden = {"--out", "--results", "--peers-dir", "--trl116", "--trl19", "--vllm"}
+    for before, word in itertools.pairwise(["", *sys.argv[1:]]):
+        if not hidden & {before, word}:
+            words.append(shlex.quote(word))
+    return " ".join(words)
 
 
 def _sides(job: Job, asked: argparse.Namespace) -> list[Side]:

@@ -13,6 +13,7 @@ from tutelage.errors import DataError, UsageError
 from tutelage.labelers._choosing import choose, saving
 from tutelage.store.choosing import Choice, Choosing
 from tutelage.store.decisions import Decisions
+from tutelage.store.people import People
 from tutelage.store.projects import Projects
 from tutelage.store.store import Store
 from tutelage.types import Comparison, Judgement, Prompt, Sample
@@ -99,6 +100,18 @@ def test_choosing_what_teaches_saves_labels():
         gain = saving(store, "p")
     assert gain.saving.interval is not None and gain.saving.interval.low > 0, str(gain.saving)
     assert "of the labels saved" in str(gain.saving)
+
+
+def test_who_is_excluded_labels_nothing():
+    asked = pairs(240)
+    with Store(":memory:") as store:
+        judged(store, asked, {one.id: "random" if number % 2 else "active" for number, one in enumerate(asked)})
+        before = saving(store, "p")
+        against = [Judgement(f"x{one.id}", one.comparison, "bo", one.ranks[::-1]) for one in store.judgements("p")]
+        store.answer_many(against)
+        assert saving(store, "p") != before, "every pair is undecided"
+        People(store.database, b"").exclude("p", "bo", True, reason="contrary", actor="test")
+        assert saving(store, "p") == before
 
 
 def test_too_few_labels_say_nothing():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tutelage.labelers._worth import worth
+from tutelage.store.people import People
 from tutelage.store.store import Store
 from tutelage.types import Comparison, Judgement, Prompt, Sample
 
@@ -49,6 +50,19 @@ def test_every_share_is_about_the_persons_own_pairs_and_leaves_ties_out():
     assert (found.others_with_taste.same, found.others_with_taste.of) == (3, 5)
     assert found.with_taste.value == pytest.approx(2 / 3) and found.with_taste.low < 2 / 3 < found.with_taste.high
     assert "2 of 3 (67%, 95% interval 21% to 94%)" in found.lines()[2]
+
+
+def test_excluded_raters_and_known_answers_are_no_other_raters():
+    with Store(":memory:") as store:
+        fill(store, (0, "you", 1, 2), (0, "ann", 1, 2), (0, "bo", 2, 1), (0, "gold", 2, 1))
+        assert worth(store, "default", "you", taste).with_others.of == 2
+        people = People(store.database, b"")
+        people.exclude("default", "bo", True, reason="guesses", actor="test")
+        found = worth(store, "default", "you", taste)
+        people.exclude("default", "you", True, reason="left", actor="test")
+        again = worth(store, "default", "you", taste)
+    assert (found.with_others.same, found.with_others.of, found.others_together.of) == (1, 1, 0)
+    assert again == found, "their own judgements are told, whether they count or not"
 
 
 def test_who_judged_nothing_is_told_so():

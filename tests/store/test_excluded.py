@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -99,6 +100,23 @@ def test_an_import_counts_as_its_exclusions_say(store: Store, tmp_path: Path) ->
         assert counted(filled) == [(2, False)]
         transfer.load(filled, rows, "P")
         assert counted(filled) == [(1, True)]
+
+
+def test_judgements_leave_out_who_counts_for_nothing_unless_all_are_asked_for(store: Store) -> None:
+    store.ask(questions(1), "P", overlap=2)
+    rate(store, "ann")
+    rate(store, "bo")
+    asked = store.comparisons("P")[0].id
+    store.answer_many([Judgement("known", asked, "gold", (2, 1))], rater_kind="key")
+    assert [one.rater for one in store.judgements("P")] == ["ann", "bo"]
+    before = Overview(store.database).now()
+    time.sleep(0.01)
+    exclude(store, "bo")
+    assert [one.rater for one in store.judgements("P")] == ["ann"]
+    assert [one.rater for one in store.judgements("P", at=before)] == ["ann", "bo"], "as it was"
+    assert [one.rater for one in store.judgements("P", everybody=True)] == ["ann", "bo", "gold"]
+    exclude(store, "bo", out=False)
+    assert [one.rater for one in store.judgements("P")] == ["ann", "bo"]
 
 
 def test_an_older_database_is_counted_anew(database_url: str) -> None:

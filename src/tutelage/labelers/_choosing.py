@@ -22,7 +22,6 @@ from tutelage.errors import DataError
 from tutelage.statistics.saving import Curve, Saving, labels_saved, why_still_random
 from tutelage.statistics.selection import Candidate, Selector, select
 from tutelage.store.choosing import Choice, Choosing
-from tutelage.store.standing import GOLD
 from tutelage.store.store import Store
 from tutelage.types import Comparison
 
@@ -128,7 +127,7 @@ def _labels(store: Store, project: str) -> dict[str, int]:
     """pair → +1 where most say that the first answer is better, −1 the second; undecided ones are left out."""
     total: dict[str, int] = {}
     for judgement in store.judgements(project):
-        if judgement.rater != GOLD and len(judgement.ranks) == 2:
+        if len(judgement.ranks) == 2:
             one, two = judgement.ranks
             total[judgement.comparison] = total.get(judgement.comparison, 0) + (one < two) - (one > two)
     return {name: 1 if value > 0 else -1 for name, value in total.items() if value}

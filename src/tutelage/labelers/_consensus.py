@@ -58,7 +58,7 @@ def consensus(
         at: as it was at that time (seconds since 1970).
         without: raters whose judgements are left out.
     """
-    comparisons, judgements = store.comparisons(project), store.judgements(project, at)
+    comparisons, judgements = store.comparisons(project), store.judgements(project, at, everybody=True)
     judgements = [judgement for judgement in judgements if judgement.rater not in without]
     votes = pair_votes(comparisons, judgements, gap=gap)
     votes = pooled(votes) if pool else votes

@@ -66,9 +66,15 @@ class Worth:
 
 
 def worth(store: Store, project: str, rater: str, taste: Taste) -> Worth:
-    """Compare what `rater` said of pairs with the others and with `taste`; where somebody tied nothing is compared."""
+    """Compare what `rater` said of pairs with the others and with `taste`; where somebody tied nothing is compared.
+
+    Raters who are excluded and the known answers of `gold` are not among the others.
+    """
     asked = {one.id: one for one in store.comparisons(project, ("pair",))}
-    given = [one for one in store.judgements(project) if one.comparison in asked]
+    out = store.left_out(project) - {rater}
+    given = [
+        one for one in store.judgements(project, everybody=True) if one.comparison in asked and one.rater not in out
+    ]
     own = {one.comparison: _choice(one) for one in given if one.rater == rater}
     others: dict[str, list[int]] = {question: [] for question in own}
     for one in given:

@@ -30,9 +30,10 @@ def scales_of(connection: sa.Connection, given: Iterable[Judgement]) -> dict[str
     return found
 
 
-def left_out(connection: sa.Connection, project: str) -> set[str]:
-    """Raters whose judgements do not count now."""
+def left_out(connection: sa.Connection, project: str, at: float | None = None) -> set[str]:
+    """Raters whose judgements do not count now, or did not at that time."""
     query = sa.select(exclusions).where(exclusions.c.project == project).order_by(exclusions.c.number)
+    query = query if at is None else query.where(exclusions.c.created <= at)
     newest = {row.rater: row.excluded for row in connection.execute(query)}
     return {rater for rater, excluded in newest.items() if excluded} | {GOLD}
 

@@ -221,16 +221,22 @@ class Store:
         with self._database.reading() as connection:
             return comparisons_of(connection, project, [dict(row) for row in connection.execute(query).mappings()])
 
-    def judgements(self, project: str = "default", at: float | None = None) -> list[Judgement]:
-        """The judgements that stand: the newest of each rater on each question, without those taken back.
+    def judgements(
+        self, project: str = "default", at: float | None = None, *, everybody: bool = False
+    ) -> list[Judgement]:
+        """The judgements that stand and count: the newest of each rater on each question, without those taken back.
+
+        Answers to checks (gold questions, the quiz, repeats) are not among them.
 
         Args:
             at: as it was at that time (seconds since 1970).
+            everybody: also those of raters who are excluded, and the known answers of `GOLD`.
         """
         query = sa.select(judgements).where(judgements.c.number.in_(_standing(project, at)))
         with self._database.reading() as connection:
+            out = set[str]() if everybody else left_out(connection, project, at)
             rows = connection.execute(query.order_by(judgements.c.number)).mappings()
-            return [judgement_of(row) for row in rows if not row["withdrawn"]]
+            return [judgement_of(row) for row in rows if not row["withdrawn"] and row["rater"] not in out]
 
     def judgements_of(self, ids: Sequence[str]) -> list[Judgement]:
         """The judgements that stand on these questions, oldest first."""
@@ -261,7 +267,7 @@ class Store:
         """The questions that have fewer judgements that count than their overlap, in the order asked."""
         judged: dict[str, set[str]] = {}
         out = self.left_out(project)
-        for judgement in self.judgements(project):
+        for judgement in self.judgements(project, everybody=True):
             if judgement.rater != GOLD:
                 judged.setdefault(judgement.comparison, set()).add(judgement.rater)
         overlaps = self.overlaps(project, asked_only=True)
@@ -278,8 +284,8 @@ class Store:
 
         Gold questions, known answers and raters who are excluded are not among them.
         """
-        overlaps, out = self.overlaps(project, asked_only=True), self.left_out(project)
-        standing = [told for told in self.judgements(project) if told.rater not in out and told.comparison in overlaps]
+        overlaps = self.overlaps(project, asked_only=True)
+        standing = [told for told in self.judgements(project) if told.comparison in overlaps]
         counts = dict.fromkeys(overlaps, 0)
         for judgement in standing:
             counts[judgement.comparison] += 1

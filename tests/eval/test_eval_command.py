@@ -21,6 +21,7 @@ from tutelage.eval.answers import Answer, Where, reference_logprobs, sample_answ
 from tutelage.models.load import load_policy, load_scorer
 from tutelage.models.new import Shape, save_new
 from tutelage.sampling import Sampling
+from tutelage.store.people import People
 from tutelage.store.store import Store
 from tutelage.types import Comparison, Judgement, Prompt, Sample
 
@@ -80,7 +81,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 def rated(path: Path) -> Path:
-    """A rating database in which two raters agree on two of three pairs that both decided."""
+    """A rating database in which two raters who count agree on two of three pairs that both decided."""
     prompt = Prompt("p", "Which?")
     said = {"ann": [(1, 2), (1, 2), (2, 1), (1, 1)], "bo": [(1, 2), (2, 1), (2, 1), (1, 2)]}
     asked = [
@@ -96,6 +97,9 @@ def rated(path: Path) -> Path:
                 for n, one in enumerate(given)
             ]
         )
+        opposed = [Judgement(f"x{n}", f"q{n}", "eve", (2, 1)) for n in range(4)]
+        store.answer_many(opposed + [Judgement(f"g{n}", f"q{n}", "gold", (2, 1)) for n in range(4)])
+        People(store.database, b"").exclude("default", "eve", True, reason="guesses", actor="test")
     return path
 
 

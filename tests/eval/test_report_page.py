@@ -18,6 +18,7 @@ from tutelage.errors import DataError, MissingInputError
 from tutelage.eval._report_charts import Series, line_chart, short, thinned, ticks
 from tutelage.eval._report_words import WORDS
 from tutelage.eval.report import render
+from tutelage.store.people import People
 from tutelage.store.store import Store
 from tutelage.types import Comparison, Judgement, Prompt, Sample
 
@@ -137,8 +138,12 @@ def test_the_ratings_of_a_database_are_shown(demo: Path) -> None:
     with Store(demo / "ratings.db") as store:
         store.ask([Comparison("tea-question", "pair", prompt, candidates)], "demo")
         store.answer(Judgement("j", "tea-question", "ann", ranks=(2, 1), shown=(1, 0)))
+        store.answer(Judgement("k", "tea-question", "SPITE", ranks=(1, 2), shown=(1, 0)))
+        store.answer(Judgement("l", "tea-question", "gold", ranks=(1, 2)))
+        People(store.database, b"").exclude("demo", "SPITE", True, reason="spite", actor="test")
     text = Page(render([demo])).text
     assert "Black tea." in text and "demo/ratings.db › demo › tea-question" in text
+    assert "ann" in text and "SPITE" not in text, "who counts for nothing is left out"
 
 
 def test_a_fall_of_quality_under_a_rising_proxy_is_named(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from tutelage.data.jsonl import write
 from tutelage.errors import ServiceError, UsageError
 from tutelage.judge import Judge
 from tutelage.labelers.judged import JudgedLabeler, judge_at, named_apart
+from tutelage.store.batches import Batches, Item
 from tutelage.store.store import Store
 from tutelage.types import Comparison, Judgement, Prompt, QuestionKind, Sample
 
@@ -148,6 +149,36 @@ def test_a_judge_is_one_rater_and_leaves_the_rest_to_others(store: Store) -> Non
         assert labeler(server).label(store) == 1 and labeler(server).label(store) == 0
         assert labeler(server, name="another rubric").label(store) == 1
     assert store.open_questions()[0].missing == 1
+
+
+def test_what_a_training_run_waits_for_is_left_to_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    db = str(tmp_path / "live.db")
+    with Store(db) as store, judging(longer) as server:
+        store.ask([asked("pair", "short", "much longer", name=name) for name in ("one", "two", "three")], overlap=2)
+        live = Batches(store.database)
+        live.post("b", project="default", run="r", step=0, items=[Item("one")], wanted=2, kind="pairs")
+        words = ["rate", "judge", "--db", db, "--judge", f"{server.url}/v1#stub"]
+        assert main(words) == 0
+        said = [line for line in capsys.readouterr().out.splitlines() if "training run" in line]
+        assert said == ["judge:stub: left to people: a training run waits for their word: 1"]
+        assert {one.comparison for one in store.judgements()} == {"two", "three"} and live.get("b").missing == 2
+        live.cancel("b", actor="test")
+        assert main(words) == 0 and "training run" not in capsys.readouterr().out
+        assert {one.comparison for one in store.judgements()} == {"one", "two", "three"}, "nobody waits for it now"
+
+
+def test_what_a_run_begins_to_wait_for_while_the_judge_thinks_is_not_stored(store: Store) -> None:
+    live = Batches(store.database)
+
+    def posted(answers: list[str], told: str) -> str:
+        live.post("b", project="default", run="r", step=0, items=[Item("q")], wanted=1, kind="pairs")
+        return longer(answers)
+
+    store.ask([asked("pair", "short", "much longer")], overlap=1)
+    with judging(posted) as server:
+        one = labeler(server)
+        assert one.label(store) == 0 and one.notes["left to people: a training run waits for their word"] == 1
+    assert judged(store) == [] and live.get("b").missing == 1
 
 
 def test_orders_that_answers_give_to_the_judge_are_material(store: Store) -> None:

@@ -3,8 +3,8 @@
 - pair: judged in both orders; where the verdicts differ it is a tie, or dropped, as asked for;
 - ranking: each two answers as a pair, a changed verdict as a tie; ranked by how many an answer beats;
 - scores: each aspect by itself, a whole number of the question's scale.
-What asks for the best of k or for an edit is left to people. A judge is one rater, of kind `judge`: it gives one
-judgement to a question.
+What asks for the best of k or for an edit is left to people, and so is what a live run waits for.
+A judge is one rater, of kind `judge`: it gives one judgement to a question.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Literal
 from tutelage.errors import UsageError
 from tutelage.judge import Judge
 from tutelage.labelers._base import Labeler, Progress
+from tutelage.store.batches import Batches
 from tutelage.store.store import OpenQuestion, Store
 from tutelage.types import Comparison, Judgement, plain
 
@@ -32,7 +33,7 @@ _LONGEST = 4000
 
 
 class JudgedLabeler(Labeler):
-    """Answers every open question that this judge has not answered.
+    """Answers every open question that this judge has not answered, but for those that a training run waits for.
 
     Args:
         name: under which it stands among the raters; another rubric wants another name
@@ -53,15 +54,21 @@ class JudgedLabeler(Labeler):
         """
         self.notes.clear()
         waiting = [question for question in store.open_questions(project) if self.name not in question.raters]
-        mine = [question for question in waiting if self._can(question.comparison)]
+        live = Batches(store.database)
+        kept = live.asked_now(project) & {question.comparison.id for question in waiting}
+        mine = [one for one in waiting if one.comparison.id not in kept and self._can(one.comparison)]
         given, at_once = 0, max(1, self.judge.at_once)
         with ThreadPoolExecutor(at_once) as pool:
             for start in range(0, len(mine), _ROUNDS * at_once):
                 some = mine[start : start + _ROUNDS * at_once]
                 told = [judgement for judgement in pool.map(self._answer, some) if judgement is not None]
-                given += store.answer_many(told, rater_kind="judge")
+                late = {one.comparison for one in told} & live.asked_now(project)
+                kept |= late
+                given += store.answer_many([one for one in told if one.comparison not in late], rater_kind="judge")
                 if progress is not None:
                     progress(start + len(some), len(mine))
+        if kept:
+            self.notes["left to people: a training run waits for their word"] = len(kept)
         return given
 
     def _can(self, asked: Comparison) -> bool:

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 
 from tutelage.errors import DataError
 from tutelage.store._heard import by_id, left_out, ratings_of, scales_of, standing_of
+from tutelage.store._live import asked_now
 from tutelage.store.audit import note
 from tutelage.store.engine import Database
 from tutelage.store.rows import chunks
@@ -303,6 +304,11 @@ class Batches:
                     text = texts[row["candidates"][0]]
                     found.append(Known(row["id"], row["prompt"], text, frozenset(row["aspects"]), tuple(said), told))
         return found
+
+    def asked_now(self, project: str) -> set[str]:
+        """The questions that open batches of a project ask: they wait for people, and nothing else may answer them."""
+        with self._database.reading() as connection:
+            return set(asked_now(connection, project))
 
     def raters(self, project: str) -> int:
         """How many people are let into a project now."""

@@ -12,10 +12,12 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from rating_room import HOST, OPEN, SECRET, Enter, answer, questions, take
+from tutelage.errors import TryAgainError
 from tutelage.labelers import _desk
 from tutelage.labelers._choosing import saving
 from tutelage.labelers._consensus import report
-from tutelage.store.decisions import add_gold
+from tutelage.store.batches import Batches, Item
+from tutelage.store.decisions import Decisions, add_gold
 from tutelage.store.projects import Projects, ProjectSettings
 from tutelage.store.store import Store
 from tutelage.types import Comparison, Judgement, Prompt, Sample
@@ -147,6 +149,28 @@ def test_a_doubtful_question_is_decided_and_may_become_gold(store: Store, enter:
     assert "1 in this list" in admin.get(f"{IN}/questions?show=gold").text
     admin.post(f"{IN}/questions/1", data={"unmark": "1"})
     assert "0 in this list" in admin.get(f"{IN}/questions?show=gold").text
+
+
+def test_what_a_training_run_waits_for_does_not_become_gold(store: Store, enter: Enter):
+    store.ask(questions(2), overlap=1)
+    live, decisions = Batches(store.database), Decisions(store.database)
+    items = [Item("SECRET-q-pair-0")]
+    live.post("b", project="default", run="r", step=0, items=items, wanted=1, kind="pairs")
+    with pytest.raises(TryAgainError, match="waits for judgements of this question"):
+        decisions.decide("default", 1, Judgement("", "", "", (1, 2)), gold=True, actor="test")
+    admin, rater = enter("Dana", role="admin"), enter("ann")
+    for language, word in (("en", "a training run waits"), ("zh", "训练正在等待")):
+        admin.post("/api/v1/language", json={"language": language})
+        reply = admin.post(f"{IN}/questions/1", data={"choice": "1", "gold": "on"})
+        assert reply.status_code == 303 and word in admin.get(reply.headers["location"]).text
+    assert store.history() == [] and decisions.golds("default") == 0, "nothing is written"
+    admin.post(f"{IN}/questions/1", data={"choice": "1"})
+    assert [row["rater"] for row in store.history()] == ["gold"], "an answer without gold is free"
+    (task,) = take(rater)
+    assert rater.post("/api/v1/judgements", json=answer(task)).status_code == 200
+    assert live.close("b").state == "quorum", "it was asked, and the run goes on"
+    admin.post(f"{IN}/questions/1", data={"choice": "1", "gold": "on"})
+    assert decisions.golds("default") == 1
 
 
 def export(admin: TestClient, kind: str) -> list[dict[str, Any]]:

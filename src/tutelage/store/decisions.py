@@ -13,7 +13,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from tutelage.errors import DataError, MissingInputError
+from tutelage.errors import DataError, MissingInputError, TryAgainError
+from tutelage.store._live import asked_now
 from tutelage.store.audit import note
 from tutelage.store.clock import stamp
 from tutelage.store.engine import Database
@@ -47,11 +48,18 @@ class Decisions:
         Raises:
             MissingInputError: there is no such question.
             DataError: this does not answer it, or nobody can be checked by an edit.
+            TryAgainError: a live run waits for judgements of it; as gold it would be asked no more.
         """
         with self._database.writing() as connection:
             row = _question(connection, project, number)
             if gold and row["kind"] == "edit":
                 raise DataError("an edited answer has no single right version to check raters by")
+            if gold and row["purpose"] != "gold" and row["id"] in asked_now(connection, project):
+                raise TryAgainError(
+                    "a training run waits for judgements of this question: as gold it would be asked no more",
+                    where=f"project {project}, question {number}",
+                    fix="decide it without gold, or mark it once the batch is closed",
+                )
             now = stamp(connection, self._database.now(connection))
             told = replace(answer, id=str(uuid.uuid4()), comparison=row["id"], rater=GOLD)
             check_judgement(told, question_of(row))

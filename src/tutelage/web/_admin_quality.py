@@ -8,7 +8,7 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from tutelage.errors import DataError
+from tutelage.errors import DataError, TryAgainError
 from tutelage.statistics.saving import Saving
 from tutelage.store.choosing import Choosing
 from tutelage.store.decisions import Decisions
@@ -101,6 +101,8 @@ def decide(desk: Desk, form: Form) -> Response:
     try:
         answer = _answer(asked, fields)
         decisions.decide(project, number, answer, gold=True if fields.get("gold") else None, actor=actor)
+    except TryAgainError:
+        return desk.done(back, words["awaited"], "bad")
     except (DataError, ValueError):
         return desk.done(back, words["missing"], "bad")
     return desk.done(back, words["saved"])

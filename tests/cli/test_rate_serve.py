@@ -82,6 +82,22 @@ def test_links_are_made_for_a_database_that_is_there(tmp_path: Path, capsys: pyt
     assert Path(f"{db}.secret").stat().st_mode & 0o777 == 0o600
 
 
+def test_an_invitation_into_a_project_that_is_not_there_yet_is_made_and_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    db = str(tmp_path / "a.db")
+    open_store(db)
+    assert run("invite", "--db", db, "--project", "nosuch", "--json") == 0
+    told = capsys.readouterr()
+    assert len(json.loads(told.out)["links"]) == 1 and "no project nosuch" in told.err and "there is none" in told.err
+    assert run("project", "--db", db, "--project", "news", "overlap=2") == 0
+    capsys.readouterr()
+    assert run("invite", "--db", db, "--project", "nosuch", "--quiet") == 0
+    assert "there is: news" in capsys.readouterr().err
+    assert run("invite", "--db", db, "--project", "news") == 0
+    assert "no project" not in capsys.readouterr().err
+
+
 def open_store(db: str) -> None:
     from tutelage.store.store import Store
 

@@ -138,6 +138,7 @@ def invite(resolved: Resolved[Invite], ui: UI) -> int:
     """Make single-use links that let raters (or an admin) in."""
     from tutelage.labelers._voice import served_at
     from tutelage.store.people import DAY, People
+    from tutelage.store.projects import Projects
     from tutelage.store.store import Store
     from tutelage.web._secret import place, secret_at
 
@@ -147,6 +148,7 @@ def invite(resolved: Resolved[Invite], ui: UI) -> int:
     links: list[dict[str, Any]] = []
     base = (config.url or served_at(config.db) or f"http://127.0.0.1:{PORT}").rstrip("/")
     with Store(config.db, create=False) as store:
+        there = Projects(store.database).names()
         people = People(store.database, secret_at(place(config.db, config.secret_file)))
         for number in range(1, config.count + 1):
             name = config.name if config.count == 1 or not config.name else f"{config.name} {number}"
@@ -160,6 +162,9 @@ def invite(resolved: Resolved[Invite], ui: UI) -> int:
                 seconds=config.days * DAY,
             )
             links.append({"name": name, "role": config.role, "link": f"{base}/join/{token}"})
+    if config.project not in there:
+        others = f"there is: {', '.join(there[:20])}{' …' if len(there) > 20 else ''}" if there else "there is none"
+        ui.warn(f"there is no project {config.project} in {config.db} yet; {others}")
     for line in links:
         ui.say(f"{line['name'] + ': ' if line['name'] else ''}{line['link']}")
     ui.say(f"each works once, within {config.days:g} days, for project {config.project}")

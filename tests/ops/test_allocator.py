@@ -33,5 +33,5 @@ def test_pages_of_freed_tensors_are_not_asked_for_again_and_memory_does_not_grow
     if other != "-":
         pytest.skip(f"NOT TESTED: {other} is preloaded")
     assert kept == "1"
-    assert int(faults) < 2_000, "50 steps of 64 MB would be 800,000 pages"
+    assert int(faults) < 20_000, "50 steps of 64 MB would be 800,000 pages"
     assert int(growth) < 32_000

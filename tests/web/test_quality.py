@@ -171,6 +171,10 @@ def test_what_a_training_run_waits_for_does_not_become_gold(store: Store, enter:
     assert live.close("b").state == "quorum", "it was asked, and the run goes on"
     admin.post(f"{IN}/questions/1", data={"choice": "1", "gold": "on"})
     assert decisions.golds("default") == 1
+    live.post("c", project="default", run="s", step=0, items=items, wanted=2, kind="pairs")
+    assert decisions.golds("default") == 0 and live.get("c").missing == 1, "a later run asks it like any other"
+    with pytest.raises(TryAgainError):
+        decisions.decide("default", 1, Judgement("", "", "", (1, 2)), gold=True, actor="test")
 
 
 def export(admin: TestClient, kind: str) -> list[dict[str, Any]]:

@@ -6,7 +6,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from tutelage.store.schema import batch_items, batches
+from tutelage.store.audit import note
+from tutelage.store.schema import batch_items, batches, questions
+from tutelage.store.standing import settle
 
 
 def awaited(question: Any) -> sa.ColumnElement[bool]:
@@ -20,6 +22,17 @@ def asked_now(connection: sa.Connection, project: str) -> list[str]:
     query = sa.select(batch_items.c.question).distinct().join(batches, batches.c.id == batch_items.c.batch)
     mine = (batches.c.project == project, batches.c.state == "open", batch_items.c.question.is_not(None))
     return list(connection.execute(query.where(*mine)).scalars())
+
+
+def no_longer_gold(connection: sa.Connection, batch: str, actor: str, now: float) -> None:
+    """What an open batch asks is asked of everybody: as gold it would be asked no more, and its run wait for ever."""
+    mine = sa.select(batch_items.c.question).join(batches, batches.c.id == batch_items.c.batch)
+    mine = mine.where(batches.c.id == batch, batches.c.state == "open", batch_items.c.question.is_not(None))
+    query = sa.select(questions).where(questions.c.id.in_(mine), questions.c.purpose == "gold")
+    for row in connection.execute(query).mappings().all():
+        connection.execute(sa.update(questions).where(questions.c.id == row["id"]).values(purpose=""))
+        settle(connection, [row["id"]])
+        note(connection, now, actor, "unmark gold", f"{row['project']} #{row['number']}")
 
 
 def asked_too_late(question: Any) -> sa.ColumnElement[bool]:

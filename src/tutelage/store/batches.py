@@ -19,7 +19,7 @@ import sqlalchemy as sa
 
 from tutelage.errors import DataError
 from tutelage.store._heard import by_id, left_out, ratings_of, scales_of, standing_of
-from tutelage.store._live import asked_now
+from tutelage.store._live import asked_now, no_longer_gold
 from tutelage.store.audit import note
 from tutelage.store.engine import Database
 from tutelage.store.rows import chunks
@@ -135,6 +135,7 @@ class Batches:
 
         A batch that the same run left open at this step or before, with other answers, is cancelled: nobody reads it.
         One that was cancelled is opened again; it, and one that ends in `stop`, gets its time anew.
+        Gold among its questions is gold no longer: it is asked like the others, and its known answer stays.
         """
         told = {"id": batch, "project": project, "run": run, "step": step, "kind": kind, "wanted": wanted, "late": late}
         with self._database.writing() as connection:
@@ -154,16 +155,19 @@ class Batches:
             stopped = (batches.c.state == "open") & (batches.c.late == "stop") & (batches.c.deadline <= now)
             again = sa.update(batches).where(batches.c.id == batch, stopped | (batches.c.state == "cancelled"))
             connection.execute(again.values(state="open", closed=None, deadline=now + seconds))
+            no_longer_gold(connection, batch, run, now)
             return self._batch(connection, batch)
 
     def ask_too(self, batch: str, wanted: Mapping[int, str]) -> Batch:
         """Let questions be asked for items of an open batch that had none (`Batch.unasked`); place → question."""
         with self._database.writing() as connection:
-            if self._batch(connection, batch).state == "open":
+            found = self._batch(connection, batch)
+            if found.state == "open":
                 for place, question in wanted.items():
                     mine = (batch_items.c.batch == batch, batch_items.c.place == place)
                     bare = sa.update(batch_items).where(*mine, batch_items.c.question.is_(None))
                     connection.execute(bare.values(question=question))
+                no_longer_gold(connection, batch, found.run, self._database.now(connection))
             return self._batch(connection, batch)
 
     def there(self, batch: str) -> bool:

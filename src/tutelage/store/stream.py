@@ -165,8 +165,8 @@ def _apart(posed: Posed, *, by_prompt: bool) -> Iterator[Posed]:
 def prompt_order(reader: Reader) -> list[Any]:
     """The numbers of all questions in parts that hold whole prompts, in the order in which prompts were first asked.
 
-    About 30 bytes a question while it is made, 8 afterwards. Prompts are told apart by 64 bits of a hash here and by their
-    ids afterwards: two that collide only come in one part.
+    About 30 bytes a question while it is made, 8 afterwards. Prompts are told apart by 64 bits of a hash here and by
+    their ids afterwards: two that collide only come in one part.
     """
     import numpy as np  # 0.1 s that most openings of a database do not need
 

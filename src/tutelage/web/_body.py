@@ -14,6 +14,7 @@ from tutelage.errors import DataError
 
 DEPTH = 32
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
+_STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]+|\\.)*"?|[\[\]{}]', re.DOTALL)
 Body = Mapping[str, Any]
 
 
@@ -44,11 +45,15 @@ async def read(request: Request, known: Sequence[str]) -> Body:
 
 
 def deepest(raw: bytes) -> int:
-    """How deep the brackets go, those inside strings too: an upper bound without parsing."""
+    """How deep the brackets outside strings go, without parsing."""
     depth = most = 0
-    for letter in re.findall(rb"[\[\]{}]", raw):
-        depth += 1 if letter in b"[{" else -1
-        most = max(most, depth)
+    for found in _STRING_OR_BRACKET.finditer(raw):
+        letter = found.group()
+        if letter in (b"[", b"{"):
+            depth += 1
+            most = max(most, depth)
+        elif letter in (b"]", b"}"):
+            depth -= 1
     return most
 
 

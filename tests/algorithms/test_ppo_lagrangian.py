@@ -260,7 +260,7 @@ def test_on_a_tiny_model_violations_meet_their_limit_while_the_reward_rises(tmp_
     data.write_text("".join(json.dumps({"prompt": f"Summarise bridge {n}."}) + "\n" for n in range(24)))
     flags = {
         "model": str(tiny_model), "data": str(data), "eval_data": str(data), "out": str(tmp_path / "run"),
-        "reward": "python", "cost": "python", "cost_limit": 0.2, "steps": 34, "batch_size": 32, "max_length": 96,
+        "reward": "python", "cost": "python", "cost_limit": 0.2, "steps": 42, "batch_size": 32, "max_length": 96,
         "learning_rate": 4e-3, "critic_learning_rate": 1e-2, "schedule": "constant", "warmup": 0.0, "kl": 0.02,
         "critic_init": "zero", "cost_critic_init": "zero", "max_new_tokens": 6, "missing_stop_penalty": 0.0,
         "multiplier_rate": 0.1, "cost_memory": 0.8, "lam": 1.0, "value_coef": 1.0, "target_kl": 0.0, "updates": 3,

@@ -155,7 +155,7 @@ def test_stats_speak_to_people(world: Path, simulated: dict[str, Any], capsys: p
         (["simulate", "--db", "none.db"], 66, "no such database"),
         (["simulate", "--db", "r.db", "--samples", "none.jsonl"], 66, "none.jsonl"),
         (["import", "--db", "r.db", "--data", "answers.jsonl"], 2, "hold no judgements"),
-        (["juggle"], 2, "simulate, judge, import, export, copy, stats"),
+        (["xyzzy"], 2, "simulate, judge, import, export, copy, stats"),
     ],
 )
 def test_mistakes_are_said_with_their_exit_code(

@@ -20,7 +20,7 @@ KEYS = {
     "pair": ("1",),
     "scores": ("4",),
     "best": ("1",),
-    "edit": ("e", "x", "Control+Enter"),
+    "edit": ("e", "Control+a", "x", "Control+Enter"),  # a third of the corpus is more than an edit may hold
     "ranking": ("Enter", "k"),
 }
 

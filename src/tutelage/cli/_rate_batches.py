@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from tutelage.cli._ui import UI
 from tutelage.config import Resolved
 from tutelage.errors import UsageError
 
 if TYPE_CHECKING:
-    from tutelage.store.batches import Batch, Late
+    from tutelage.store.batches import Batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ def batches(resolved: Resolved[BatchesConfig], ui: UI) -> int:
                     f"the run that waits for {config.end} names no model that could stand in",
                     fix="--late train, stop or wait; a run names one by people:DB?late=model&model=REWARD",
                 )
-            found = [known.end_now(config.end, cast("Late", config.late), actor="cli")]
+            found = [known.end_now(config.end, config.late, actor="cli")]
         else:
             found = known.all(config.project, "" if config.all else "open")
     for batch in found:

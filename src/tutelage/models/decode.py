@@ -191,8 +191,8 @@ class Decoder:
         late = np.minimum(every[2], 3) == 3  # the first three tokens prefilled together, the others one by one
         for place in range(2, max(lengths)):
             chosen = ~late if place == 2 else late & (every[2] == place)
-            part = [np.ascontiguousarray(array[chosen]) for array in every]
-            hidden = self.forward(pages, table, *part, np.arange(len(part[0]), dtype=np.int32))
+            slots, tokens, places = (np.ascontiguousarray(array[chosen]) for array in every)
+            hidden = self.forward(pages, table, slots, tokens, places, np.arange(len(slots), dtype=np.int32))
             found[torch.from_numpy(chosen)] = self.logits(hidden)
         error, theirs = (float((logits - wanted).square().mean().sqrt() / wanted.std()) for logits in (found, rounded))
         if not error <= _SLACK + _TIMES * theirs:

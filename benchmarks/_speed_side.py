@@ -81,8 +81,11 @@ class Started:
             RuntimeError: the process has ended.
         """
         load = os.getloadavg()[0]
-        self.asks.write(json.dumps({"round": index}) + "\n")
-        self.asks.flush()
+        try:
+            self.asks.write(json.dumps({"round": index}) + "\n")
+            self.asks.flush()
+        except BrokenPipeError:
+            raise RuntimeError(f"{self.side.name}: it ended between two rounds; see {self.log}") from None
         found = self._heard() | {"load": load}
         self.rounds.append(found)
         return found

@@ -4,8 +4,8 @@
     python benchmarks/speed.py --full
 
 One process per side holds model and data and waits; rounds go round the sides (A B C A B C …), so that noise strikes
-all alike. Ratios are taken pair by pair; start-up and warm-up are not timed. A pair whose losses (or answers) differ is
-no result. See benchmarks/README.md.
+all alike. With more peers than `--at-once` they come in groups, each beside ours anew. Ratios are taken pair by pair;
+start-up and warm-up are not timed. A pair whose losses (or answers) differ is no result. See benchmarks/README.md.
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=0, help="optimiser steps (calls) in a round; 0 = as the job says")
     parser.add_argument("--peers", nargs="*", default=_SHORT_PEERS, help="words in their names; `all` for everyone")
     parser.add_argument("--settings", nargs="*", default=_SHORT_SETTINGS, help="the peers' settings; `all` for all")
+    parser.add_argument("--at-once", type=int, default=4, help="peers in memory beside ours (3 to 4 GiB each, small)")
     parser.add_argument("--ours", nargs="+", default=["best", "as it comes"], help="our settings, the first one leads")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--memory-steps", type=int, default=1000, help="of the job `memory`")
@@ -100,11 +101,12 @@ def _command() -> str:
     return " ".join(words)
 
 
-def _sides(job: Job, asked: argparse.Namespace) -> list[Side]:
+def _sides(job: Job, asked: argparse.Namespace) -> tuple[list[Side], list[Side]]:
+    """Ours and theirs."""
     ours = [dataclasses.replace(OURS[0], setting=name, tcmalloc=name == "best") for name in asked.ours]
     words = asked.peers
     theirs = [side for side in peers(job.name) if words == ["all"] or any(word in side.peer for word in words)]
-    return ours + [side for side in theirs if asked.settings == ["all"] or side.setting in asked.settings]
+    return ours, [side for side in theirs if asked.settings == ["all"] or side.setting in asked.settings]
 
 
 def told_of(
@@ -127,40 +129,57 @@ def told_of(
 
 
 def _one(job: Job, model: str, asked: argparse.Namespace, peaks: dict[str, float]) -> list[dict[str, Any]]:
-    """All sides of one job on one model, round by round; one row for each of our settings and each peer."""
+    """All sides of one job on one model; one row for each of our settings and each peer."""
     changes = {"steps": asked.steps} if asked.steps else {}
     job = dataclasses.replace(job, **changes)
     told, ordered = told_of(job, changes, model, asked)
+    work = Work(job, MODELS[model], ordered, lengths(job, told["total"] * job.batch))
+    ours, theirs = _sides(job, asked)
+    rows: list[dict[str, Any]] = []
+    for first in range(0, max(1, len(theirs)), asked.at_once):
+        print(f"== {job.name}, {model}: {asked.rounds} round(s) of {job.steps} step(s), {asked.threads} thread(s)")
+        sides = _measured([*ours, *theirs[first : first + asked.at_once]], job, model, told, asked)
+        if sum(side.side in ours for side in sides) < len(ours):
+            raise RuntimeError("one of our own settings did not come through; see above")
+        found = judged(pairs_of(work, model, sides, peaks), job, sides, Path(told["model"]))
+        rows += [row for row in found if not first or row["peer"] != "tutelage"]
+    return rows
+
+
+def _measured(
+    wanted: list[Side], job: Job, model: str, told: dict[str, Any], asked: argparse.Namespace
+) -> list[Started]:
+    """Those of `wanted` that came through all rounds; they are side by side in memory and take turns."""
     sides: list[Started] = []
-    shape = f"{asked.rounds} rounds of {job.steps} step(s), {asked.threads} thread(s)"
-    print(f"== {job.name}, {model}: {shape}", flush=True)
     try:
-        for side in _sides(job, asked):
+        for side in wanted:
             if side.tcmalloc and not tcmalloc():
                 print(f"LEFT OUT tcmalloc for {side.name}: apt-get install libtcmalloc-minimal4", flush=True)
             started = Started.start(side, told, asked, asked.out.resolve() / f"{job.name}-{model}")
             if started:
                 sides.append(started)
-        _rounds(sides, asked.rounds)
+        return _rounds(sides, asked.rounds)
     finally:
         for side in sides:
             side.end()
-    work = Work(job, MODELS[model], ordered, lengths(job, told["total"] * job.batch))
-    return judged(pairs_of(work, model, sides, peaks), job, sides, Path(told["model"]))
 
 
-def _rounds(sides: list[Started], rounds: int) -> None:
+def _rounds(sides: list[Started], rounds: int) -> list[Started]:
+    left = [*sides]
     for index in range(rounds):
         said: list[str] = []
-        for side in [*sides]:
+        for side in sides:
+            if side not in left:
+                continue
             try:
                 found = side.round(index)
             except RuntimeError as error:
                 print(error, flush=True)
-                sides.remove(side)
+                left.remove(side)
                 continue
             said.append(f"{side.side.name} {found['wall']:.1f}s")
         print(f"round {index + 1}: " + " · ".join(said), flush=True)
+    return left
 
 
 if __name__ == "__main__":

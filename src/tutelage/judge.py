@@ -18,11 +18,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
-from tutelage._http import Service
 from tutelage.errors import DiskError, MissingInputError, ServiceError, UsageError
+
+if TYPE_CHECKING:
+    from tutelage._http import Service
 
 Verdict = Literal[1, 0, -1]
 T = TypeVar("T")
@@ -89,6 +91,8 @@ class Judge:
     def at(cls, base_url: str, model: str, *, timeout: float = 120.0, retries: int = 4, **more: Any) -> Judge:
         """A judge behind `base_url` (…/v1); the key comes from the environment only (see `key_for`)."""
         url = base_url.rstrip("/") + "/chat/completions"
+        from tutelage._http import Service  # half of what importing this would cost, and only a judge needs it
+
         return cls(Service(url, timeout=timeout, retries=retries, key=key_for(base_url)), model, **more)
 
     def rate(self, prompt: str, answer: str) -> int:

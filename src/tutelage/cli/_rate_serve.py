@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 import os
 import shlex
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -95,6 +98,7 @@ class Invite:
 
 def serve(resolved: Resolved[Serve], ui: UI) -> int:
     """Serve the rating pages on this machine until stopped; the first start prints a link for the admin."""
+    gc.disable()  # nothing that is made while it starts is garbage: looking for it took a tenth of that time
     from tutelage.cli._rate_until import Until
     from tutelage.store.left import left
     from tutelage.store.people import People
@@ -125,10 +129,13 @@ def serve(resolved: Resolved[Serve], ui: UI) -> int:
             server = _server(store, _settings(config, secret, port), config)
             waiting = partial(left, store.database, config.rater, config.project) if config.until_done else None
             until = Until(waiting, 60 * config.minutes, partial(_end, server), by_hand=config.until_done)
+            gc.freeze()
+            gc.enable()
             _run(server, until, listening)
             if until.reason:
                 ui.say(_ending(until.reason, config, store))
     finally:
+        gc.enable()
         if lock is not None:
             lock.release()
     return 0
@@ -250,9 +257,6 @@ def _base(config: Serve, port: int) -> str:
 
 
 def _settings(config: Serve, secret: bytes, port: int) -> Settings:
-    from tutelage.labelers import _desk
-    from tutelage.labelers._choosing import saving
-    from tutelage.labelers._consensus import report
     from tutelage.web._settings import Settings
 
     told = [name.lower() for name in config.names]
@@ -264,11 +268,20 @@ def _settings(config: Serve, secret: bytes, port: int) -> Settings:
         hosts=tuple(sorted(hosts)),
         secret=secret,
         secure=secure,
-        report=report,
-        questions=_desk.questions_of,
-        rows=_desk.rows_of,
-        saving=saving,
+        report=_later("_consensus", "report"),
+        questions=_later("_desk", "questions_of"),
+        rows=_later("_desk", "rows_of"),
+        saving=_later("_choosing", "saving"),
     )
+
+
+def _later(module: str, name: str) -> Callable[..., Any]:
+    """A function of `labelers`, imported when it is first called: raters need not wait for statistics."""
+
+    def call(*args: Any, **named: Any) -> Any:
+        return getattr(import_module(f"tutelage.labelers.{module}"), name)(*args, **named)
+
+    return call
 
 
 def _admin_link(people: People, config: Serve, port: int) -> str:

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from math import exp
 from typing import Any
 
-from tutelage.statistics.intervals import wilson
 from tutelage.web.text import HIDDEN
 
 Row = dict[str, Any]
@@ -151,6 +150,8 @@ def rater_rows(
 
 
 def _rater_row(line: Mapping[str, Any], excluded: Mapping[str, str], names: Mapping[str, str], words: Words) -> Row:
+    from tutelage.statistics.intervals import wilson  # NumPy, which a server that starts need not wait for
+
     count, rater = line["judgements"], line["rater"]
     share = line["agrees_with_others"]
     agrees = None if share is None else wilson(round(share * count), count)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from tutelage.errors import DataError, TryAgainError
-from tutelage.statistics.saving import Saving
 from tutelage.store.choosing import Choosing
 from tutelage.store.decisions import Decisions
 from tutelage.store.overview import Asked
@@ -19,6 +18,9 @@ from tutelage.web._admin_numbers import rater_rows, visible, when
 from tutelage.web._admin_page import Desk, Form, slug_of
 from tutelage.web._admin_questions import first_words
 from tutelage.web._admin_reports import report_of
+
+if TYPE_CHECKING:
+    from tutelage.statistics.saving import Saving
 
 Row = dict[str, Any]
 _QUEUE = 100

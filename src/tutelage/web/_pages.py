@@ -7,13 +7,15 @@ import json
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from tutelage.store.people import Session
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 FOLDER = Path(__file__).parent
 LANGUAGES = ("en", "zh")
@@ -26,6 +28,8 @@ Words = Mapping[str, Any]
 @cache
 def environment() -> Environment:
     """The templates of this package; what is not defined is an error, what is shown is escaped."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # raters go on before the first page is made
+
     loader = FileSystemLoader(FOLDER / "templates")
     made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     made.globals["static"] = static  # pyright: ignore[reportArgumentType] any callable will do

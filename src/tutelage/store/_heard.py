@@ -50,6 +50,16 @@ def standing_of(connection: sa.Connection, ids: Sequence[str], excluded: set[str
     return found
 
 
+def standing_now(connection: sa.Connection, ids: Sequence[str], excluded: set[str]) -> dict[str, Judgement]:
+    """Id of a judgement → what its rater says of that question now: itself, or the newest edit of it; taken back, and
+    where the rater is left out, nothing."""
+    once = by_id(connection, ids)
+    stand = standing_of(connection, sorted({told.comparison for told in once.values()}), excluded)
+    now = {(told.comparison, told.rater): told for given in stand.values() for told in given}
+    return {name: now[told.comparison, told.rater] for name, told in once.items()
+            if (told.comparison, told.rater) in now}  # fmt: skip
+
+
 def by_id(connection: sa.Connection, ids: Sequence[str]) -> dict[str, Judgement]:
     """Judgements as they were made, whatever stands in their place now."""
     found: dict[str, Judgement] = {}

@@ -11,14 +11,14 @@ the batch. So a batch can be read again at any time, by any process, and says th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 import sqlalchemy as sa
 
 from tutelage.errors import DataError
-from tutelage.store._heard import by_id, left_out, ratings_of, scales_of, standing_of
+from tutelage.store._heard import by_id, left_out, ratings_of, scales_of, standing_now, standing_of
 from tutelage.store._live import asked_now, no_longer_gold
 from tutelage.store.audit import note
 from tutelage.store.engine import Database
@@ -78,7 +78,8 @@ class Item:
 
     question: str | None
     known: tuple[str, ...] = ()
-    """ids of judgements that count already: of the same answer, in other questions"""
+    """ids of judgements that count already, of the same answer in other questions; edited or taken back before the
+    batch is closed, they count as they stand then"""
 
 
 @dataclass(frozen=True)
@@ -130,17 +131,20 @@ class Batches:
         seconds: float = 600.0,
         late: Late = "wait",
         kind: str = "scores",
+        beside: Collection[str] = (),
     ) -> Batch:
         """Open a batch, or find it as it is: a run that was killed posts the same again, and nothing changes.
 
-        A batch that the same run left open at this step or before, with other answers, is cancelled: nobody reads it.
+        A batch that the same run left open at this step or before, with other answers, is cancelled: nobody reads it;
+        those of `beside` the run still waits for.
         One that was cancelled is opened again; it, and one that ends in `stop`, gets its time anew.
         Gold among its questions is gold no longer: it is asked like the others, and its known answer stays.
         """
         told = {"id": batch, "project": project, "run": run, "step": step, "kind": kind, "wanted": wanted, "late": late}
         with self._database.writing() as connection:
             now = self._database.now(connection)
-            left = (batches.c.run == run, batches.c.state == "open", batches.c.step <= step, batches.c.id != batch)
+            left = (batches.c.run == run, batches.c.state == "open", batches.c.step <= step)
+            left = (*left, batches.c.id.not_in([batch, *beside]))
             connection.execute(sa.update(batches).where(*left).values(state="cancelled", closed=now))
             seen = connection.execute(sa.select(sa.func.max(judgements.c.number))).scalar() or 0
             more = {"state": "open", "seen": seen, "created": now, "deadline": now + seconds, "closed": None}
@@ -372,15 +376,16 @@ class Batches:
         return [dict(row) for row in connection.execute(query).mappings()]
 
     def _heard(self, connection: sa.Connection, batch: str, project: str) -> dict[int, list[Judgement]]:
-        """Place → the judgements that count now: those known before, then those on its question, oldest first."""
+        """Place → the judgements of an open batch that count now: those known before, as their raters have edited them
+        since, then those on its question, oldest first."""
         rows, left = self._rows(connection, batch), left_out(connection, project)
-        known = by_id(connection, [name for row in rows for name in row["used"]])
+        known = standing_now(connection, [name for row in rows for name in row["used"]], left)
         stand = standing_of(connection, [row["question"] for row in rows if row["question"]], left)
-        return {
-            row["place"]: [known[name] for name in row["used"] if known[name].rater not in left]
-            + [judgement for judgement in stand.get(row["question"], []) if judgement.id not in row["used"]]
-            for row in rows
-        }
+        heard: dict[int, list[Judgement]] = {}
+        for row in rows:
+            given = [known[name] for name in row["used"] if name in known] + stand.get(row["question"], [])
+            heard[row["place"]] = list({judgement.id: judgement for judgement in given}.values())
+        return heard
 
 
 def waiting_of(store: Any, project: str) -> tuple[int, float] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from tutelage.models.policy import Policy, Scorer
 from tutelage.models.reference import Reference
 from tutelage.ops import native
 
-FAMILIES = ("llama", "qwen3", "mistral")
+FAMILIES = ("llama", "qwen3", "mistral", "qwen2", "gpt2")
 LENGTHS = (40, 3, 17, 2, 33)
 
 
@@ -27,9 +28,27 @@ def compiled():
 
 
 def both(model_folder, architecture: str, load=load_policy, **options) -> list[Policy | Scorer]:
-    """The same model under both engines."""
+    """The same model under both engines; biases and norms are moved from where they start, which is 0 and 1."""
     folder = str(model_folder(architecture))
-    return [load(folder, device="cpu", engine=engine, **options) for engine in ("auto", "plain")]
+    made = [load(folder, device="cpu", engine=engine, **options) for engine in ("auto", "plain")]
+    for model in made:
+        move(model, lambda name, parameter: parameter.ndim == 1)
+    return made
+
+
+@torch.no_grad()
+def move(model: Policy | Scorer, chosen: Callable[[str, Tensor], bool]) -> None:
+    """Add the same noise every time to what is chosen by name and parameter."""
+    torch.manual_seed(0)
+    for name, parameter in model.named_parameters():
+        if chosen(name, parameter):
+            parameter.add_(torch.randn_like(parameter), alpha=0.3)
+
+
+def move_adapter(*models: Policy | Scorer) -> None:
+    """Adapters start at zero: take them, equally, to where they change the model."""
+    for model in models:
+        move(model, lambda name, _: "lora_B" in name)
 
 
 def gradients(model: Policy | Scorer, loss: Tensor) -> dict[str, Tensor]:
@@ -43,6 +62,16 @@ def same(found: dict[str, Tensor], wanted: dict[str, Tensor], share: float) -> N
     assert found.keys() == wanted.keys()
     for name, gradient in wanted.items():
         assert (found[name] - gradient).norm() <= share * gradient.norm() + 1e-7, name
+
+
+def far(model: Policy, exact: Policy) -> tuple[float, float]:
+    """How far log-probabilities (the largest gap) and gradients (in norms) lie from the exact ones."""
+    batch = batch_of(random_rows(LENGTHS))
+    logprobs, right = model.logprobs(batch).logprobs, exact.logprobs(batch).logprobs
+    found, wanted = gradients(model, logprobs.mean()), gradients(exact, right.mean())
+    square = sum(float((found[name] - wanted[name]).square().sum()) for name in wanted)
+    whole = sum(float(gradient.square().sum()) for gradient in wanted.values())
+    return float((logprobs - right).detach().abs().max()), (square / whole) ** 0.5
 
 
 @pytest.mark.parametrize("architecture", FAMILIES)
@@ -60,17 +89,8 @@ def test_logprobs_entropy_and_gradients_are_those_of_pytorch(model_folder, archi
 def test_in_bfloat16_it_is_as_near_to_float32_as_pytorch_is(model_folder, architecture):
     fast, plain = both(model_folder, architecture, dtype="bfloat16")
     exact = load_policy(str(model_folder(architecture)), device="cpu", engine="plain", dtype="float32")
-    batch = batch_of(random_rows(LENGTHS))
-
-    def far(model: Policy) -> tuple[float, float]:
-        logprobs = model.logprobs(batch).logprobs
-        found, wanted = gradients(model, logprobs.mean()), gradients(exact, exact.logprobs(batch).logprobs.mean())
-        square = sum(float((found[name] - wanted[name]).square().sum()) for name in wanted)
-        whole = sum(float(gradient.square().sum()) for gradient in wanted.values())
-        gap = (logprobs - exact.logprobs(batch).logprobs).abs().max()
-        return float(gap.detach()), (square / whole) ** 0.5
-
-    ours, theirs = far(fast), far(plain)
+    move(exact, lambda name, parameter: parameter.ndim == 1)
+    ours, theirs = (far(model, exact) for model in (fast, plain))
     assert ours[0] <= 2 * theirs[0] + 1e-3 and ours[1] <= 1.5 * theirs[1] + 1e-3
 
 
@@ -148,13 +168,53 @@ def test_a_model_of_another_family_is_told_of_and_computed_by_pytorch(model_fold
         load_policy(folder, device="cpu", engine="fast")
 
 
-def test_under_an_adapter_layers_are_pytorchs_and_only_attention_is_ours(model_folder):
-    fast, plain = both(model_folder, "qwen3", lora=LoRA(rank=4), dtype="float32")
-    assert fast._body is None and any("computed by PyTorch" in note for note in fast.notes)
+@pytest.mark.parametrize("targets", ["all-linear", "some"])
+@pytest.mark.parametrize("architecture", FAMILIES)
+def test_under_an_adapter_it_computes_what_peft_computes(model_folder, architecture, targets):
+    names = "all-linear" if targets == "all-linear" else "c_attn,c_proj" if architecture == "gpt2" else "v_proj,up_proj"
+    lora = LoRA(rank=4, targets=names)
+    fast, plain = both(model_folder, architecture, lora=lora, dtype="float32")
+    assert fast._body is not None
     batch = batch_of(random_rows(LENGTHS))
+    off = fast.logprobs(batch).logprobs.detach()
+    references = [Reference(policy) for policy in (fast, plain)]
+    move_adapter(fast, plain)
     found, wanted = fast.logprobs(batch).logprobs, plain.logprobs(batch).logprobs
+    assert (found - off).abs().max() > 0.05, "the adapter changes nothing here"
     torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
-    same(gradients(fast, found.sum()), gradients(plain, wanted.sum()), 1e-4)
+    ours, theirs = gradients(fast, found.sum()), gradients(plain, wanted.sum())
+    assert ours and all("lora" in name for name in ours)
+    same(ours, theirs, 1e-4)
+    for reference in references:
+        torch.testing.assert_close(reference.logprobs(batch).logprobs, off, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("architecture", ["qwen3", "gpt2"])
+def test_under_an_adapter_bfloat16_is_as_near_to_float32_as_pytorch_is(model_folder, architecture):
+    fast, plain = both(model_folder, architecture, lora=LoRA(rank=4), dtype="bfloat16")
+    folder = str(model_folder(architecture))
+    exact = load_policy(folder, device="cpu", engine="plain", dtype="float32", lora=LoRA(rank=4))
+    move(exact, lambda name, parameter: parameter.ndim == 1)
+    move_adapter(fast, plain, exact)
+    ours, theirs = (far(model, exact) for model in (fast, plain))
+    assert ours[0] <= 2 * theirs[0] + 1e-3 and ours[1] <= 1.5 * theirs[1] + 1e-3
+
+
+def test_an_adapter_of_another_kind_is_left_to_pytorch(model_folder):
+    policy = load_policy(str(model_folder("qwen3")), device="cpu", lora=LoRA(rank=4))
+    first = next(part for part in policy.model.modules() if hasattr(part, "lora_dropout"))
+    first.lora_dropout["default"] = torch.nn.Dropout(0.1)
+    policy.choose("auto")
+    assert policy._body is None and any("dropout" in note for note in policy.notes)
+
+
+def test_a_scorer_of_gpt2_under_an_adapter_learns_its_adapter_and_head(model_folder):
+    fast, plain = both(model_folder, "gpt2", load_scorer, dtype="float32", seed=3, lora=LoRA(rank=4))
+    move_adapter(fast, plain)
+    batch = batch_of(random_rows(LENGTHS), prompt=2)
+    found, wanted = fast.values(batch), plain.values(batch)
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+    same(gradients(fast, found.square().sum()), gradients(plain, wanted.square().sum()), 1e-4)
 
 
 def test_small_models_stay_with_float32_and_large_ones_follow_the_processor(monkeypatch):

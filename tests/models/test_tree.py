@@ -54,7 +54,7 @@ def test_nothing_is_shared_by_rows_without_a_learned_token_or_with_different_pro
     assert tree_of(TokenBatch.of([(ids, [False] + [True] * (len(ids) - 1)) for ids in rows])) is None
 
 
-@pytest.mark.parametrize("architecture", ["llama", "qwen3", "mistral"])
+@pytest.mark.parametrize("architecture", ["llama", "qwen2", "qwen3", "mistral", "gpt2"])
 @pytest.mark.parametrize("seed", range(3))
 def test_log_probabilities_and_gradients_are_those_of_the_rows_written_out(model_folder, architecture, seed):
     if not native.available("body"):

@@ -1,4 +1,4 @@
-"""What a stock transformers model computes, read off its modules: the families that `models/decode.py` can run.
+"""What a stock transformers model computes, read off its modules: the families of `models/decode.py` and `body.py`.
 
 A family is known by the exact type of its modules: a subclass, or a module that someone has wrapped, may compute
 something else, and is refused by name.
@@ -12,10 +12,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 
 class UnfitError(Exception):
-    """Why a model cannot be run by our own decoder, in words."""
+    """Why a model cannot be run by our own loops, in words."""
 
 
 @dataclass(frozen=True)
@@ -24,18 +25,32 @@ class Linear:
 
     module: Any
 
+    @property
+    def stored(self) -> Any:
+        """The stock module, under whatever adapter wraps it."""
+        return getattr(self.module, "base_layer", self.module)
+
+    @property
+    def across(self) -> bool:
+        """Whether its weight is stored as [depth, columns]."""
+        return type(self.stored) is Conv1D
+
+    def adapters(self) -> list[str]:
+        """Names of the low-rank terms that are added at this moment."""
+        if self.stored is self.module or self.module.disable_adapters or self.module.merged:
+            return []
+        return [name for name in self.module.active_adapters if name in self.module.lora_A]
+
     def weight(self) -> Tensor:
         """float32 [columns, depth], perhaps a transposed view."""
-        stored = getattr(self.module, "base_layer", self.module)
-        weight = stored.weight.detach()
-        if stored is not self.module and not self.module.disable_adapters and not self.module.merged:
-            for name in self.module.active_adapters:
-                weight = weight + self.module.get_delta_weight(name).detach() if name in self.module.lora_A else weight
-        return (weight.T if type(stored).__name__ == "Conv1D" else weight).float()
+        weight = self.stored.weight.detach()
+        for name in self.adapters():
+            weight = weight + self.module.get_delta_weight(name).detach()
+        return (weight.T if self.across else weight).float()
 
     def bias(self) -> Tensor | None:
         """float32 [columns]"""
-        bias = getattr(self.module, "base_layer", self.module).bias
+        bias = self.stored.bias
         return None if bias is None else bias.detach().float()
 
 
@@ -63,7 +78,8 @@ class Blueprint:
 
     layers: tuple[Layer, ...]
     last: Any
-    head: Linear
+    head: Linear | None
+    """None in a classifier"""
     embedding: nn.Embedding
     places: nn.Embedding | None
     """learned positions"""
@@ -87,14 +103,14 @@ class Blueprint:
 
 
 def blueprint(core: Any) -> Blueprint:
-    """
+    """For the decoder: a language model whose sizes fill its tiles.
+
     Raises:
-        UnfitError: another family, or a member of a known one with something that was never seen.
+        UnfitError: as `read`, or the sizes are odd.
     """
-    kind = type(core).__name__
-    if type(core).__module__.split(".")[0] != "transformers" or kind not in _FAMILIES:
-        raise UnfitError(f"{kind} is none of {', '.join(_FAMILIES)}")
-    plan = _FAMILIES[kind](core)
+    plan = read(core)
+    if plan.head is None:
+        raise UnfitError(f"{type(core).__name__} is no language model")
     sizes = {"hidden size": plan.hidden, "head size": plan.size, "inner size": plan.inner}
     for name, size in sizes.items():
         if size % 16:
@@ -102,9 +118,21 @@ def blueprint(core: Any) -> Blueprint:
     return plan
 
 
+def read(core: Any) -> Blueprint:
+    """
+    Raises:
+        UnfitError: another family, or a member of a known one with something that was never seen.
+    """
+    kind = type(core).__name__
+    family = next((family for family in _FAMILIES if kind in (family + end for end in _ENDS)), None)
+    if family is None or type(core).__module__.split(".")[0] != "transformers":
+        raise UnfitError(f"{kind} is none of the families {', '.join(_FAMILIES)}")
+    return _FAMILIES[family](core, family)
+
+
 def _linear(module: Any) -> Linear:
     stored = getattr(module, "base_layer", module)
-    if type(stored).__name__ not in ("Linear", "Conv1D"):
+    if type(stored) not in (nn.Linear, Conv1D):
         raise UnfitError(f"it holds a {type(stored).__name__}")
     if stored is not module and (not hasattr(module, "lora_A") or any(getattr(module, "use_dora", {}).values())):
         raise UnfitError(f"its adapter is of another kind than LoRA ({type(module).__name__})")
@@ -117,9 +145,12 @@ def _norm(module: Any, *names: str) -> Any:
     return module
 
 
-def _llama_like(core: Any) -> Blueprint:
+def _head(core: Any) -> Linear | None:
+    return _linear(core.lm_head) if hasattr(core, "lm_head") else None
+
+
+def _llama_like(core: Any, family: str) -> Blueprint:
     config, body = core.config, core.model
-    family = type(core).__name__.removesuffix("ForCausalLM")
     _require(config.hidden_act in ("silu", "swish"), f"its activation is {config.hidden_act}")
     kind = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
     _require(kind in ("default", "linear", "llama3", "yarn"), f"its rotary positions are of the kind '{kind}'")
@@ -128,7 +159,7 @@ def _llama_like(core: Any) -> Blueprint:
     return Blueprint(
         layers=layers,
         last=_norm(body.norm, f"{family}RMSNorm"),
-        head=_linear(core.lm_head),
+        head=_head(core),
         embedding=body.embed_tokens,
         places=None,
         rotary=body.rotary_emb,
@@ -162,7 +193,7 @@ def _llama_layer(layer: Any, config: Any, family: str) -> Layer:
     )
 
 
-def _gpt2(core: Any) -> Blueprint:
+def _gpt2(core: Any, _: str) -> Blueprint:
     config, body = core.config, core.transformer
     _require(
         config.activation_function in ("gelu_new", "gelu_pytorch_tanh"),
@@ -172,7 +203,7 @@ def _gpt2(core: Any) -> Blueprint:
     return Blueprint(
         layers=tuple(_gpt2_layer(layer) for layer in body.h),
         last=_norm(body.ln_f, "LayerNorm"),
-        head=_linear(core.lm_head),
+        head=_head(core),
         embedding=body.wte,
         places=body.wpe,
         rotary=None,
@@ -187,7 +218,8 @@ def _gpt2(core: Any) -> Blueprint:
 
 
 def _gpt2_layer(layer: Any) -> Layer:
-    _require(type(layer).__name__ == "GPT2Block", f"it holds a {type(layer).__name__}")
+    for part, name in ((layer, "GPT2Block"), (layer.attn, "GPT2Attention"), (layer.mlp, "GPT2MLP")):
+        _require(type(part).__name__ == name, f"it holds a {type(part).__name__}")
     return Layer(
         before=_norm(layer.ln_1, "LayerNorm"),
         between=_norm(layer.ln_2, "LayerNorm"),
@@ -204,10 +236,11 @@ def _require(fits: bool, reason: str) -> None:
         raise UnfitError(reason)
 
 
-_FAMILIES: dict[str, Callable[[Any], Blueprint]] = {
-    "LlamaForCausalLM": _llama_like,
-    "MistralForCausalLM": _llama_like,
-    "Qwen2ForCausalLM": _llama_like,
-    "Qwen3ForCausalLM": _llama_like,
-    "GPT2LMHeadModel": _gpt2,
+_FAMILIES: dict[str, Callable[[Any, str], Blueprint]] = {
+    "Llama": _llama_like,
+    "Mistral": _llama_like,
+    "Qwen2": _llama_like,
+    "Qwen3": _llama_like,
+    "GPT2": _gpt2,
 }
+_ENDS = ("ForCausalLM", "LMHeadModel", "ForSequenceClassification")

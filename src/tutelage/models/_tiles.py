@@ -57,6 +57,8 @@ class Weights:
         self.plan = plan
         self._library = library
         self._half = half
+        if plan.head is None:
+            raise ValueError("a classifier has no output layer to draw tokens from")
         self._head = _Product((plan.head,), library, half)
         self._products = [
             {

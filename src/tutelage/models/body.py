@@ -1,10 +1,11 @@
-"""The body of a Llama-like model with a gradient of its own: stock weights, packed tokens, nothing computed twice.
+"""The body of a decoder with a gradient of its own: stock weights, packed tokens, nothing computed twice.
 
-stream ─► norm ─► q k v ─► norm, rotate ─► attend ─► out ─┬─► norm ─► gate, up ─► silu·up ─► down ─┬─► next layer
-   └──────────────────────── + ──────────────────────────┘   └──────────── + ────────────────────┘
+stream ─► norm ─► q k v ─► norm, rotate ─► attend ─► out ─┬─► norm ─► up ─► activation ─► down ─┬─► next layer
+   └──────────────────────── + ──────────────────────────┘   └─────────────── + ───────────────┘
 
-Matrix products go to torch, in `kind` (bfloat16 or float32) from copies of the weights that are made once per optimiser
-step; the rest is ops/body.py and ops/attention.py. The residual stream and the gradients of weights are float32.
+`_blueprint.py` says what the families' modules are, `_products.py` multiplies (by torch, in `kind`: bfloat16 or
+float32, with copies of the weights that are made once per optimiser step), the rest is ops/body.py and
+ops/attention.py. The residual stream and the gradients of weights are float32.
 """
 
 from __future__ import annotations
@@ -18,66 +19,66 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
-from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from tutelage.models import _blueprint as blueprints
+from tutelage.models._blueprint import Blueprint, Linear, UnfitError
+from tutelage.models._products import Copies, Product
 from tutelage.ops import attention, native
 from tutelage.ops import body as ops
 from tutelage.ops.attention import Segments
-from tutelage.ops.body import Turn
+from tutelage.ops.body import Norm, Turn
 
-_FAMILIES = ("Llama", "Mistral", "Qwen3")
-_PER_LAYER = 11
-"""Parameters of a layer, in the order of `Layer.parameters`; None where a family has none."""
-
-
-class UnfitError(Exception):
-    """Why a model cannot be run this way, in words."""
+__all__ = ["Body", "UnfitError"]
 
 
 @dataclass(frozen=True)
-class Layer:
-    """The stock modules of one block."""
+class _Block:
+    """What one layer computes in this pass."""
 
-    stock: Any
+    before: Norm
+    attend: Product
+    turn: Turn | None
+    """of queries and keys; None where they stay as they are"""
+    scale: float
     window: int | None
+    out: Product
+    between: Norm
+    up: Product
+    gated: bool
+    down: Product
 
-    def parameters(self) -> list[nn.Parameter | None]:
-        """In the order that `_Body` returns gradients in."""
-        attend, mlp = self.stock.self_attn, self.stock.mlp
-        norms = [getattr(part, "weight", None) for part in (getattr(attend, n, None) for n in ("q_norm", "k_norm"))]
-        linear = [attend.q_proj, attend.k_proj, attend.v_proj, attend.o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj]
-        first, second = self.stock.input_layernorm, self.stock.post_attention_layernorm
-        return [first.weight, second.weight, *norms, *(part.weight for part in linear)]
+    @property
+    def tensors(self) -> list[Tensor]:
+        """In the order in which `_backward` answers their gradients: of the turn, then of each of `_parts`."""
+        turn = [] if self.turn is None else [w for w in (self.turn.query_norm, self.turn.key_norm) if w is not None]
+        return [*turn, *(tensor for part in self._parts for tensor in part.tensors)]
+
+    @property
+    def _parts(self) -> tuple[Norm | Product, ...]:
+        return self.before, self.attend, self.out, self.between, self.up, self.down
+
+    def divide(self, wanted: Sequence[bool]) -> list[Sequence[bool]]:
+        """Of `tensors`, whether a gradient is wanted, for each of `_parts`."""
+        sizes = [len(part.tensors) for part in self._parts]
+        ends = [len(wanted) - sum(sizes[place + 1 :]) for place in range(len(sizes))]
+        return [wanted[end - size : end] for end, size in zip(ends, sizes, strict=True)]
 
 
-def _count_changes(optimizer: torch.optim.Optimizer, *_: Any) -> None:
-    """After each step of any optimiser: torch's fused ones change weights without counting that as a change."""
-    torch.autograd.graph.increment_version([p for group in optimizer.param_groups for p in group["params"]])
+@dataclass(frozen=True)
+class _Pass:
+    """All that one forward pass and its gradient need besides tensors that may want a gradient."""
 
+    blocks: list[_Block]
+    last: Norm
+    heads: int
+    shared: int
+    depth: int
+    segments: Segments
+    kind: torch.dtype
 
-register_optimizer_step_post_hook(_count_changes)
-
-
-class Copies:
-    """Weights side by side and in another type, made anew when an optimiser has changed them."""
-
-    def __init__(self) -> None:
-        self._made: dict[tuple[int, str, torch.dtype], tuple[Any, Tensor]] = {}
-
-    def get(self, layer: int, name: str, parts: Sequence[Tensor], kind: torch.dtype) -> Tensor:
-        """`parts` under each other, [Σ rows, columns], of `kind`."""
-        state = [(part.data_ptr(), part._version) for part in parts]  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-        kept = self._made.get((layer, name, kind))
-        if kept is not None and kept[0] == state:
-            return kept[1]
-        whole = torch.empty(sum(map(len, parts)), parts[0].shape[1], dtype=kind) if kept is None else kept[1]
-        with torch.no_grad():
-            row = 0
-            for part in parts:
-                whole[row : row + len(part)].copy_(part)
-                row += len(part)
-        self._made[layer, name, kind] = state, whole
-        return whole
+    def split(self, raw: Tensor) -> list[Tensor]:
+        """Queries, keys and values of [T, heads + 2·shared, depth]."""
+        return list(raw.split([self.heads, self.shared, self.shared], dim=1))
 
 
 class Body:
@@ -89,14 +90,9 @@ class Body:
             UnfitError: this is not a model that it knows exactly.
         """
         self.core = core
-        self.model = core.base_model
-        self.layers = _layers(core)
+        self.plan = blueprints.read(core)
+        _require_fit(core, self.plan)
         self.copies = Copies()
-        config = core.config
-        self.heads, self.shared = config.num_attention_heads, config.num_key_value_heads
-        self.depth = self.model.layers[0].self_attn.head_dim
-        self.scale = float(self.model.layers[0].self_attn.scaling)
-        self.eps = float(config.rms_norm_eps)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Body:
         """Of the copied model; the copies of weights here belong to the old one."""
@@ -104,67 +100,71 @@ class Body:
 
     def hidden(self, tokens: Tensor, positions: Tensor, segments: Segments, kind: torch.dtype) -> Tensor:
         """float32 [T, H] after the last norm; matrix products in `kind`."""
-        stream = self.model.embed_tokens(tokens).float()
-        cosine, sine = (each[0].float().contiguous() for each in self.model.rotary_emb(stream[None], positions[None]))
-        parameters = [p for layer in self.layers for p in layer.parameters()] + [self.model.norm.weight]
-        return cast(Any, _Body).apply(self, stream, segments, cosine, sine, kind, *parameters)
+        plan = self.plan
+        stream = plan.embedding(tokens).float()
+        if plan.places is not None:
+            stream = stream + plan.places(positions).float()
+        angles = None
+        if plan.rotary is not None:
+            angles = [each[0].float().contiguous() for each in plan.rotary(stream[None], positions[None])]
+        blocks = [self._block(index, angles) for index in range(len(plan.layers))]
+        sizes = plan.heads, plan.key_value_heads, plan.size
+        run = _Pass(blocks, self._norm(plan.last), *sizes, segments, kind)
+        tensors = [tensor for block in blocks for tensor in block.tensors]
+        return cast(Any, _Body).apply(run, stream, *tensors, *run.last.tensors)
 
-    def turn(self, weights: Sequence[Any], cosine: Tensor, sine: Tensor) -> Turn:
-        """Of one layer."""
-        return Turn(self.heads, self.shared, self.depth, cosine, sine, weights[2], weights[3], self.eps)
+    def _block(self, index: int, angles: list[Tensor] | None) -> _Block:
+        plan, layer = self.plan, self.plan.layers[index]
+        turn = None
+        if angles is not None:
+            norms = [None if norm is None else norm.weight for norm in (layer.query_norm, layer.key_norm)]
+            turn = Turn(plan.heads, plan.key_value_heads, plan.size, *angles, *norms, plan.eps)
 
-    def attend(self, weights: Sequence[Any], layer: int, kind: torch.dtype) -> Tensor:
-        """[(heads + 2·shared)·depth, H]"""
-        return self.copies.get(layer, "attend", weights[4:7], kind)
+        def product(name: str, *parts: Linear) -> Product:
+            return Product.of(f"{index} {name}", parts, self.copies)
 
-    def one(self, weights: Sequence[Any], layer: int, place: int, kind: torch.dtype) -> Tensor:
-        """The weight at `place` of a layer's parameters."""
-        return self.copies.get(layer, str(place), weights[place : place + 1], kind)
+        return _Block(
+            before=self._norm(layer.before),
+            attend=product("attend", *layer.attend),
+            turn=turn,
+            scale=float(layer.scale),
+            window=layer.window or None,
+            out=product("out", layer.back),
+            between=self._norm(layer.between),
+            up=product("up", *layer.up),
+            gated=len(layer.up) == 2,
+            down=product("down", layer.down),
+        )
 
-    def up(self, weights: Sequence[Any], layer: int, kind: torch.dtype) -> Tensor:
-        """[2·inner, H]: gate, then up"""
-        return self.copies.get(layer, "up", weights[8:10], kind)
+    def _norm(self, module: Any) -> Norm:
+        return Norm(module.weight, getattr(module, "bias", None), float(self.plan.eps), self.plan.centred)
 
 
-def _layers(core: Any) -> list[Layer]:
-    kind = type(core).__name__
-    family = next(
-        (name for name in _FAMILIES if kind in (f"{name}ForCausalLM", f"{name}ForSequenceClassification")), ""
-    )
-    if not family or not type(core).__module__.startswith("transformers."):
-        raise UnfitError(f"{kind} is none of the families {', '.join(_FAMILIES)}")
+def _require_fit(core: Any, plan: Blueprint) -> None:
+    """
+    Raises:
+        UnfitError: something about the model, or this machine, is beyond these loops.
+    """
     for name in ("attention", "body"):
         if not native.available(name):
             raise UnfitError(native.why_not(name))
-    config, body = core.config, core.base_model
-    found = list[Layer]()
-    for stock in body.layers:
-        _require_exact(stock, family, config)
-        asked = config if family == "Mistral" else stock.self_attn  # Mistral's layers ask the configuration
-        found.append(Layer(stock, getattr(asked, "sliding_window", None)))
-        for parameter in stock.parameters():
-            if parameter.dtype != torch.float32 or parameter.device.type != "cpu":
-                raise UnfitError(f"its weights are {parameter.dtype} on {parameter.device}")
-    if type(body.embed_tokens) is not nn.Embedding or type(body.norm).__name__ != f"{family}RMSNorm":
-        raise UnfitError("its embedding or last norm is none of the stock's")
-    return found
+    for parameter in core.base_model.parameters():
+        if parameter.dtype != torch.float32 or parameter.device.type != "cpu":
+            raise UnfitError(f"its weights are {parameter.dtype} on {parameter.device}")
+    if any(type(table) is not nn.Embedding for table in (plan.embedding, plan.places) if table is not None):
+        raise UnfitError("its embedding is none of the stock's")
+    for layer in plan.layers:
+        for parts in (layer.attend, (layer.back,), layer.up, (layer.down,)):
+            if len({part.stored.bias is None for part in parts}) > 1 or (len(parts) > 1 and parts[0].across):
+                raise UnfitError("some of its layers have biases, and others beside them have none")
+            for part in parts:
+                _require_plain_adapter(part.module)
 
 
-def _require_exact(stock: Any, family: str, config: Any) -> None:
-    attend, mlp = stock.self_attn, stock.mlp
-    wanted = {f"{family}DecoderLayer": stock, f"{family}Attention": attend, f"{family}MLP": mlp}
-    norms = [stock.input_layernorm, stock.post_attention_layernorm]
-    norms += [attend.q_norm, attend.k_norm] if family == "Qwen3" else []
-    for name, part in [*wanted.items(), *((f"{family}RMSNorm", norm) for norm in norms)]:
-        if type(part).__name__ != name:
-            raise UnfitError(f"it holds a {type(part).__name__} where a {name} was expected")
-    for part in (attend.q_proj, attend.k_proj, attend.v_proj, attend.o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj):
-        if type(part) is not nn.Linear:
-            raise UnfitError(f"one of its layers is a {type(part).__name__}")
-        if "bias" in dict(part.named_parameters()):
-            raise UnfitError("its layers have biases")
-    if config.hidden_act not in ("silu", "swish"):
-        raise UnfitError(f"its activation is {config.hidden_act}")
+def _require_plain_adapter(module: Any) -> None:
+    dropouts = getattr(module, "lora_dropout", {}).values()
+    if any(type(dropout) is not nn.Identity for dropout in dropouts) or any(getattr(module, "lora_bias", {}).values()):
+        raise UnfitError("its adapter has dropout or biases")
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ class _Kept:
 
     stream: Tensor
     normed: Tensor
-    scale: Tensor
+    marks: Tensor
     raw: Tensor
     """queries, keys and values before norm and rotation"""
     attended: Tensor
@@ -181,39 +181,27 @@ class _Kept:
     middle: Tensor
     """the stream after attention"""
     middle_normed: Tensor
-    middle_scale: Tensor
-    both: Tensor
-    """gate and up"""
+    middle_marks: Tensor
+    inner: Tensor
+    """gate and up, or up alone"""
 
 
 class _Body(Function):
     """All layers and the last norm. A second derivative is not to be had."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        body: Body,
-        stream: Tensor,
-        segments: Segments,
-        cosine: Tensor,
-        sine: Tensor,
-        kind: torch.dtype,
-        *parameters: Tensor,
-    ) -> Tensor:
+    def forward(ctx: Any, run: _Pass, stream: Tensor, *tensors: Tensor) -> Tensor:
         keep = any(ctx.needs_input_grad)
         kept, more = list[_Kept](), None
-        for index in range(len(body.layers)):
-            weights = parameters[index * _PER_LAYER : (index + 1) * _PER_LAYER]
-            turn = body.turn(weights, cosine, sine)
-            layer, more = _forward(body, index, weights, turn, segments, (stream, more), kind)
+        for block in run.blocks:
+            layer, more = _forward(run, block, stream, more)
             stream = layer.middle
             if keep:
                 kept.append(layer)
-        stream, normed, scale = ops.norm(stream, more, parameters[-1], body.eps, kind, torch.float32)
+        stream, normed, marks = ops.norm(stream, more, run.last, run.kind, torch.float32)
         if keep:
-            ctx.body, ctx.segments, ctx.kind, ctx.kept = body, segments, kind, kept
-            ctx.last, ctx.angles = (stream, scale), (cosine, sine)
-            ctx.save_for_backward(*parameters)  # refuses a backward pass after the weights have changed
+            ctx.run, ctx.kept, ctx.last = run, kept, (stream, marks)
+            ctx.save_for_backward(*tensors)  # refuses a backward pass after the weights have changed
         return normed
 
     @staticmethod
@@ -221,84 +209,65 @@ class _Body(Function):
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, *grad_outputs: Tensor
     ) -> tuple[Tensor | None, ...]:
-        body, kind, parameters = ctx.body, ctx.kind, ctx.saved_tensors
-        stream, scale = ctx.last
+        run, wanted, _ = ctx.run, list(ctx.needs_input_grad[2:]), ctx.saved_tensors
+        stream, marks = ctx.last
         back = grad_outputs[0].contiguous()
-        d_stream, d_kind, d_last = ops.norm_backward(stream, parameters[-1], scale, back, None, kind)
-        gradients: list[Tensor | None] = [d_last]
-        for index in reversed(range(len(body.layers))):
-            weights = parameters[index * _PER_LAYER : (index + 1) * _PER_LAYER]
-            turn = body.turn(weights, *ctx.angles)
-            given = d_stream, d_kind
-            d_stream, d_kind, found = _backward(body, index, weights, turn, ctx.segments, ctx.kept[index], given, kind)
+        d_stream, d_kind, d_last = ops.norm_backward(stream, run.last, marks, back, None, run.kind)
+        gradients: list[Tensor | None] = [*d_last]
+        del wanted[len(wanted) - len(d_last) :]
+        for block, kept in zip(reversed(run.blocks), reversed(ctx.kept), strict=True):
+            place = len(wanted) - len(block.tensors)
+            d_stream, d_kind, found = _backward(run, block, kept, (d_stream, d_kind), wanted[place:])
             gradients[:0] = found
-        return None, d_stream, None, None, None, None, *gradients
+            del wanted[place:]
+        return None, d_stream, *gradients
 
 
-def _forward(
-    body: Body,
-    index: int,
-    weights: Sequence[Tensor],
-    turn: Turn,
-    segments: Segments,
-    given: tuple[Tensor, Tensor | None],
-    kind: torch.dtype,
-) -> tuple[_Kept, Tensor]:
+def _forward(run: _Pass, block: _Block, stream: Tensor, more: Tensor | None) -> tuple[_Kept, Tensor]:
     """One block: what its gradient needs, and what it adds to the stream at its end."""
-    stream, normed, scale = ops.norm(*given, weights[0], body.eps, kind, kind)
-    raw = torch.mm(normed, body.attend(weights, index, kind).T).view(len(stream), -1, body.depth)
-    query, key, value = _three(ops.turned(turn, raw), raw, turn)
-    window = body.layers[index].window
-    attended, total = attention.forward(query, key, value, segments, body.scale, window)
-    flat = attended.view(len(stream), -1)
-    more = torch.mm(flat, body.one(weights, index, 7, kind).T)
-    middle, middle_normed, middle_scale = ops.norm(stream, more, weights[1], body.eps, kind, kind)
-    both = torch.mm(middle_normed, body.up(weights, index, kind).T)
-    down = torch.mm(ops.gated(both), body.one(weights, index, 10, kind).T)
-    kept = _Kept(stream, normed, scale, raw, attended, total, middle, middle_normed, middle_scale, both)
-    return kept, down
+    stream, normed, marks = ops.norm(stream, more, block.before, run.kind, run.kind)
+    raw = block.attend.forward(normed).view(len(stream), -1, run.depth)
+    query, key, value = _turned(run, block, raw)
+    attended, total = attention.forward(query, key, value, run.segments, block.scale, block.window)
+    more = block.out.forward(attended.view(len(stream), -1))
+    middle, middle_normed, middle_marks = ops.norm(stream, more, block.between, run.kind, run.kind)
+    inner = block.up.forward(middle_normed)
+    down = block.down.forward(ops.gated(inner) if block.gated else ops.gelu(inner))
+    return _Kept(stream, normed, marks, raw, attended, total, middle, middle_normed, middle_marks, inner), down
 
 
-def _three(turned: Tensor, raw: Tensor, turn: Turn) -> tuple[Tensor, Tensor, Tensor]:
-    return turned[:, : turn.heads], turned[:, turn.heads :], raw[:, turn.heads + turn.shared :]
+def _turned(run: _Pass, block: _Block, raw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    query, key, value = run.split(raw)
+    if block.turn is not None:
+        query, key = ops.turned(block.turn, raw).split([run.heads, run.shared], dim=1)
+    return query, key, value
 
 
 def _backward(
-    body: Body,
-    index: int,
-    weights: Sequence[Tensor],
-    turn: Turn,
-    segments: Segments,
-    kept: _Kept,
-    given: tuple[Tensor, Tensor],
-    kind: torch.dtype,
+    run: _Pass, block: _Block, kept: _Kept, given: tuple[Tensor, Tensor], wanted: Sequence[bool]
 ) -> tuple[Tensor, Tensor, list[Tensor | None]]:
-    """Gradients of the stream before the block, float32 and of `kind`, and of the block's parameters."""
+    """Gradients of the stream before the block, float32 and of `kind`, and of the block's tensors."""
     d_stream, d_kind = given
-    d_gated = torch.mm(d_kind, body.one(weights, index, 10, kind))
-    gated, d_both = ops.gated_backward(kept.both, d_gated)
-    d_down = _weight(d_kind, gated)
-    d_up = _weight(d_both, kept.middle_normed)
-    d_normed = torch.mm(d_both, body.up(weights, index, kind))
-    d_stream, d_kind, d_second = ops.norm_backward(kept.middle, weights[1], kept.middle_scale, d_normed, d_stream, kind)
-    d_out = _weight(d_kind, kept.attended.view(len(d_kind), -1))
-    back = torch.mm(d_kind, body.one(weights, index, 7, kind)).view(kept.attended.shape)
-    query_key_value = _three(ops.turned(turn, kept.raw), kept.raw, turn)
+    asked = block.divide(wanted)
+    activate = ops.gated_backward if block.gated else ops.gelu_backward
+    activated, d_inner = activate(kept.inner, block.down.input_gradient(d_kind))
+    d_down = block.down.gradients(d_kind, activated, asked[5])
+    d_up = block.up.gradients(d_inner, kept.middle_normed, asked[4])
+    d_normed = block.up.input_gradient(d_inner)
+    through = d_normed, d_stream, run.kind
+    d_stream, d_kind, d_between = ops.norm_backward(kept.middle, block.between, kept.middle_marks, *through)
+
+    flat = kept.attended.view(len(d_kind), -1)
+    d_out = block.out.gradients(d_kind, flat, asked[2])
+    back = block.out.input_gradient(d_kind).view(kept.attended.shape)
     d_raw = torch.empty_like(kept.raw)
-    d_query, d_key, d_value = d_raw.split([turn.heads, turn.shared, turn.shared], dim=1)
-    window = body.layers[index].window
-    said, how = (kept.attended, kept.total), (segments, body.scale, window)
-    attention.backward(back, said, query_key_value, *how, into=(d_query, d_key, d_value))
-    d_query_norm, d_key_norm = ops.turned_backward(turn, kept.raw, d_raw)
+    said, how = (kept.attended, kept.total), (run.segments, block.scale, block.window)
+    d_query, d_key, d_value = run.split(d_raw)
+    attention.backward(back, said, _turned(run, block, kept.raw), *how, into=(d_query, d_key, d_value))
+    turns = [] if block.turn is None else ops.turned_backward(block.turn, kept.raw, d_raw)
     flat = d_raw.view(len(d_raw), -1)
-    d_attend = _weight(flat, kept.normed)
-    d_normed = torch.mm(flat, body.attend(weights, index, kind))
-    d_stream, d_kind, d_first = ops.norm_backward(kept.stream, weights[0], kept.scale, d_normed, d_stream, kind)
-    rows = [weight.shape[0] for weight in weights[4:7]]
-    gradients = [d_first, d_second, d_query_norm, d_key_norm, *d_attend.split(rows), d_out, *d_up.chunk(2), d_down]
-    return d_stream, d_kind, gradients
-
-
-def _weight(back: Tensor, given: Tensor) -> Tensor:
-    """float32 [out, in]"""
-    return torch.mm(back.T, given).float()
+    d_attend = block.attend.gradients(flat, kept.normed, asked[1])
+    through = block.attend.input_gradient(flat), d_stream, run.kind
+    d_stream, d_kind, d_before = ops.norm_backward(kept.stream, block.before, kept.marks, *through)
+    found = [*d_before, *d_attend, *d_out, *d_between, *d_up, *d_down]
+    return d_stream, d_kind, [*(weight for weight in turns if weight is not None), *found]

@@ -1,4 +1,4 @@
-"""What stands between the matrix products of a Llama-like block, in C++, forward and backward (ops/native/body.cpp).
+"""What stands between the matrix products of a block, in C++, forward and backward (ops/native/body.cpp).
 
 Plain functions without a graph: `models/body.py` strings them together and holds the gradient of the whole.
 """
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tutelage.ops import native
-from tutelage.ops.native import pointer, real, sizes
+from tutelage.ops.native import pointer, sizes
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,36 @@ class Turn:
     eps: float
 
 
+@dataclass(frozen=True)
+class Norm:
+    """Of the root mean square (Zhang & Sennrich 2019, 1910.07467), or of what is left without the mean (1607.06450)."""
+
+    weight: Tensor
+    """float32 [W]"""
+    bias: Tensor | None
+    """float32 [W]"""
+    eps: float
+    centred: bool
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """In the order in which `norm_backward` answers their gradients."""
+        return [self.weight] if self.bias is None else [self.weight, self.bias]
+
+
 class _Turn(ctypes.Structure):
     _fields_ = [  # noqa: RUF012
         *((name, ctypes.c_int64) for name in ("rows", "heads", "shared", "depth")),
         *((name, ctypes.c_void_p) for name in ("cosine", "sine", "query_norm", "key_norm")),
+        ("eps", ctypes.c_float),
+    ]
+
+
+class _Norm(ctypes.Structure):
+    _fields_ = [  # noqa: RUF012
+        *((name, ctypes.c_int64) for name in ("rows", "width")),
+        *((name, ctypes.c_void_p) for name in ("weight", "bias")),
+        ("centred", ctypes.c_int32),
         ("eps", ctypes.c_float),
     ]
 
@@ -55,42 +81,47 @@ def _half(dtype: torch.dtype) -> int:
 
 
 def norm(
-    stream: Tensor, more: Tensor | None, weight: Tensor, eps: float, kind: torch.dtype, out: torch.dtype
+    stream: Tensor, more: Tensor | None, how: Norm, kind: torch.dtype, out: torch.dtype
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The residual stream with `more` added, its root-mean-square norm (1910.07467), and the scales of that.
+    """The residual stream with `more` added, its norm, and the scales and means of that.
 
     Args:
         stream: float32 [T, W]
         more: [T, W] of `kind`, or None
-        weight: float32 [W]
         out: of the normed rows: `kind` or float32
 
     Returns:
-        float32 [T, W] (`stream` itself without `more`), `out` [T, W], float32 [T]
+        float32 [T, W] (`stream` itself without `more`), `out` [T, W], float32 [2, T]
     """
     summed = stream if more is None else torch.empty_like(stream)
-    normed, scale = stream.new_empty(stream.shape, dtype=out), stream.new_empty(len(stream))
-    written = pointer(summed), pointer(normed), pointer(scale)
-    how = *sizes(*stream.shape), real(eps), int(out == kind), _half(kind), native.threads()
-    _library().body_norm_forward(pointer(stream), pointer(more), pointer(weight), *written, *how)
-    return summed, normed, scale
+    normed, marks = stream.new_empty(stream.shape, dtype=out), stream.new_empty(2, len(stream))
+    given = ctypes.byref(_norm_job(how, stream)), pointer(stream), pointer(more)
+    written = pointer(summed), pointer(normed), pointer(marks)
+    _library().body_norm_forward(*given, *written, int(out == kind), _half(kind), native.threads())
+    return summed, normed, marks
 
 
 def norm_backward(
-    stream: Tensor, weight: Tensor, scale: Tensor, back: Tensor, through: Tensor | None, kind: torch.dtype
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of the stream, float32 and of `kind`, and of the weight.
+    stream: Tensor, how: Norm, marks: Tensor, back: Tensor, through: Tensor | None, kind: torch.dtype
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Gradients of the stream, float32 and of `kind`, and of the norm's weight and bias.
 
     Args:
         back: [T, W], of what was normed
         through: float32 [T, W], of the stream itself, or None; it is overwritten
     """
     d_stream = torch.empty_like(stream) if through is None else through
-    d_kind, d_weight = stream.new_empty(stream.shape, dtype=kind), torch.empty_like(weight)
-    given = pointer(stream), pointer(weight), pointer(scale), pointer(back), pointer(through)
-    how = *sizes(*stream.shape), int(back.dtype == kind), _half(kind), native.threads()
-    _library().body_norm_backward(*given, pointer(d_stream), pointer(d_kind), pointer(d_weight), *how)
-    return d_stream, d_kind, d_weight
+    d_kind = stream.new_empty(stream.shape, dtype=kind)
+    own = [torch.empty_like(tensor) for tensor in how.tensors]
+    given = ctypes.byref(_norm_job(how, stream)), pointer(stream), pointer(marks), pointer(back), pointer(through)
+    made = pointer(d_stream), pointer(d_kind), pointer(own[0]), pointer(own[1] if len(own) > 1 else None)
+    _library().body_norm_backward(*given, *made, int(back.dtype == kind), _half(kind), native.threads())
+    return d_stream, d_kind, own
+
+
+def _norm_job(how: Norm, stream: Tensor) -> _Norm:
+    bias = None if how.bias is None else how.bias.data_ptr()
+    return _Norm(*stream.shape, how.weight.data_ptr(), bias, how.centred, how.eps)
 
 
 def _job(turn: Turn, rows: int) -> _Turn:
@@ -134,3 +165,25 @@ def gated_backward(both: Tensor, back: Tensor) -> tuple[Tensor, Tensor]:
     how = *sizes(*back.shape), _half(both.dtype), native.threads()
     _library().body_gate_backward(pointer(both), pointer(back), pointer(out), pointer(d_both), *how)
     return out, d_both
+
+
+def gelu(x: Tensor) -> Tensor:
+    """x·Φ(x) by its tanh formula (Hendrycks & Gimpel 2016, 1606.08415); [T, W]."""
+    out = torch.empty_like(x)
+    _library().body_gelu_forward(pointer(x), pointer(out), *sizes(x.numel()), _half(x.dtype), native.threads())
+    return out
+
+
+def gelu_backward(x: Tensor, back: Tensor) -> tuple[Tensor, Tensor]:
+    """`gelu(x)` again, and the gradient of `x`."""
+    out, d_x = torch.empty_like(x), torch.empty_like(x)
+    given = pointer(x), pointer(back), pointer(out), pointer(d_x)
+    _library().body_gelu_backward(*given, *sizes(x.numel()), _half(x.dtype), native.threads())
+    return out, d_x
+
+
+def columns(rows: Tensor) -> Tensor:
+    """float32 [W]: the sum of each column of `rows` [T, W]."""
+    out = rows.new_empty(rows.shape[1], dtype=torch.float32)
+    _library().body_columns(pointer(rows), pointer(out), *sizes(*rows.shape), _half(rows.dtype), native.threads())
+    return out

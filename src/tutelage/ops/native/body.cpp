@@ -1,5 +1,5 @@
-// What stands between the matrix products of a Llama-like block, each in one pass over its numbers, with its gradient:
-// residual + root-mean-square norm · norm and rotation of queries and keys · gated activation.
+// What stands between the matrix products of a block, each in one pass over its numbers, with its gradient:
+// residual + norm (root mean square, or centred) · norm and rotation of queries and keys · activation, gated or not.
 //
 // The residual stream is float32, what products read and write T (float or bfloat16); arithmetic is float32. A row is
 // one thread's work and summed in one order; sums over rows go by fixed blocks: nothing depends on the threads.
@@ -8,74 +8,107 @@
 
 static const int64_t BLOCK = 64;  // rows whose share of a weight's gradient is summed together
 
+struct Norm {
+    int64_t rows, width;
+    const float *weight, *bias;  // bias: or null for none
+    int32_t centred;             // the mean is taken out first (LayerNorm)
+    float eps;
+};
+
+// x + more → kept, its scale and mean → marks [2, rows], normed → out (T if `half`, else float)
 template <typename T>
-static void norm_forward(const float* x, const T* more, const float* weight, float* sum_out, void* out, bool half,
-                         float* scale, int64_t rows, int64_t width, float eps, int threads) {
+static void norm_forward(const Norm& norm, const float* x, const T* more, float* sum_out, void* out, bool half,
+                         float* marks, int threads) {
+    int64_t width = norm.width;
+    const float *weight = norm.weight, *bias = norm.bias;
 #pragma omp parallel for num_threads(threads) schedule(static)
-    for (int64_t row = 0; row < rows; ++row) {
+    for (int64_t row = 0; row < norm.rows; ++row) {
         const float* in = x + row * width;
         float* kept = sum_out + row * width;
-        float sum = 0;
         if (more) {
             const T* add = more + row * width;
-#pragma omp simd reduction(+ : sum)
-            for (int64_t i = 0; i < width; ++i) {
-                float value = in[i] + number(add[i]);
-                kept[i] = value;
-                sum += value * value;
-            }
+#pragma omp simd
+            for (int64_t i = 0; i < width; ++i) kept[i] = in[i] + number(add[i]);
             in = kept;
-        } else {
-#pragma omp simd reduction(+ : sum)
-            for (int64_t i = 0; i < width; ++i) sum += in[i] * in[i];
         }
-        float factor = 1.0f / std::sqrt(sum / width + eps);
-        scale[row] = factor;
-        if (half) {
-            T* to = (T*)out + row * width;
+        float mean = 0, sum = 0;
+        if (norm.centred) {
+#pragma omp simd reduction(+ : mean)
+            for (int64_t i = 0; i < width; ++i) mean += in[i];
+            mean /= width;
+        }
+#pragma omp simd reduction(+ : sum)
+        for (int64_t i = 0; i < width; ++i) sum += (in[i] - mean) * (in[i] - mean);
+        float factor = 1.0f / std::sqrt(sum / width + norm.eps);
+        marks[row] = factor;
+        marks[norm.rows + row] = mean;
+        T* small = (T*)out + row * width;
+        float* large = (float*)out + row * width;
+        if (half && bias) {
 #pragma omp simd
-            for (int64_t i = 0; i < width; ++i) to[i] = as<T>(in[i] * factor * weight[i]);
+            for (int64_t i = 0; i < width; ++i) small[i] = as<T>((in[i] - mean) * factor * weight[i] + bias[i]);
+        } else if (half) {
+#pragma omp simd
+            for (int64_t i = 0; i < width; ++i) small[i] = as<T>((in[i] - mean) * factor * weight[i]);
+        } else if (bias) {
+#pragma omp simd
+            for (int64_t i = 0; i < width; ++i) large[i] = (in[i] - mean) * factor * weight[i] + bias[i];
         } else {
-            float* to = (float*)out + row * width;
 #pragma omp simd
-            for (int64_t i = 0; i < width; ++i) to[i] = in[i] * factor * weight[i];
+            for (int64_t i = 0; i < width; ++i) large[i] = (in[i] - mean) * factor * weight[i];
         }
     }
 }
 
-// d_x = through (the gradient that passes by on the residual stream, or none) + s·(g·w) − x·s³/width·Σ(g·w·x)
+// With z = (x − mean)·s: d_x = through (the gradient that passes by on the residual stream, or none)
+//                              + s·(g·w − [mean of g·w, if centred] − z·mean of g·w·z)
 template <typename T, typename G>
-static void norm_backward(const float* x, const float* weight, const float* scale, const G* back, const float* through,
-                          float* d_x, T* d_half, float* d_weight, int64_t rows, int64_t width, int threads) {
-    int64_t blocks = (rows + BLOCK - 1) / BLOCK;
-    std::vector<float> partial(blocks * width, 0.0f);
+static void norm_backward(const Norm& norm, const float* x, const float* marks, const G* back, const float* through,
+                          float* d_x, T* d_half, float* d_weight, float* d_bias, int threads) {
+    int64_t rows = norm.rows, width = norm.width, blocks = (rows + BLOCK - 1) / BLOCK;
+    const float* weight = norm.weight;
+    std::vector<float> partial(blocks * 2 * width, 0.0f);
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t block = 0; block < blocks; ++block) {
-        float* sums = &partial[block * width];
+        float *sums = &partial[block * 2 * width], *biases = sums + width;
         for (int64_t row = block * BLOCK; row < std::min(rows, (block + 1) * BLOCK); ++row) {
             const float *in = x + row * width, *by = through ? through + row * width : nullptr;
             const G* g = back + row * width;
-            float *to = d_x + row * width, s = scale[row], dot = 0;
+            float *to = d_x + row * width, s = marks[row], mean = marks[rows + row], dot = 0, lift = 0;
 #pragma omp simd reduction(+ : dot)
             for (int64_t i = 0; i < width; ++i) {
-                float product = number(g[i]) * in[i];
+                float product = number(g[i]) * (in[i] - mean);
                 sums[i] += product * s;
                 dot += product * weight[i];
+            }
+            if (norm.centred) {
+#pragma omp simd reduction(+ : lift)
+                for (int64_t i = 0; i < width; ++i) {
+                    biases[i] += number(g[i]);
+                    lift += number(g[i]) * weight[i];
+                }
+                lift *= s / width;
             }
             float pull = dot * s * s * s / width;
             if (by) {
 #pragma omp simd
-                for (int64_t i = 0; i < width; ++i) to[i] = by[i] + number(g[i]) * weight[i] * s - in[i] * pull;
+                for (int64_t i = 0; i < width; ++i)
+                    to[i] = by[i] + number(g[i]) * weight[i] * s - lift - (in[i] - mean) * pull;
             } else {
 #pragma omp simd
-                for (int64_t i = 0; i < width; ++i) to[i] = number(g[i]) * weight[i] * s - in[i] * pull;
+                for (int64_t i = 0; i < width; ++i)
+                    to[i] = number(g[i]) * weight[i] * s - lift - (in[i] - mean) * pull;
             }
             convert(d_half + row * width, to, width);
         }
     }
     std::fill(d_weight, d_weight + width, 0.0f);
+    if (d_bias) std::fill(d_bias, d_bias + width, 0.0f);
     for (int64_t block = 0; block < blocks; ++block)
-        for (int64_t i = 0; i < width; ++i) d_weight[i] += partial[block * width + i];
+        for (int64_t i = 0; i < width; ++i) {
+            d_weight[i] += partial[block * 2 * width + i];
+            if (d_bias) d_bias[i] += partial[(block * 2 + 1) * width + i];
+        }
 }
 
 struct Turn {
@@ -204,29 +237,70 @@ static void gate_backward(const T* both, const T* back, T* out, T* d_both, int64
     }
 }
 
+// gelu by its tanh formula (1606.08415): x·σ(2u), u = √(2/π)·(x + 0.044715·x³)
+template <typename T>
+static void gelu_forward(const T* x, T* out, int64_t count, int threads) {
+    const float TWICE = 1.5957691216f, CUBE = 0.044715f;
+#pragma omp parallel for simd num_threads(threads) schedule(static)
+    for (int64_t i = 0; i < count; ++i) {
+        float value = number(x[i]);
+        out[i] = as<T>(value / (1.0f + exponential(-TWICE * (value + CUBE * value * value * value))));
+    }
+}
+
+// also gives the forward's answer again
+template <typename T>
+static void gelu_backward(const T* x, const T* back, T* out, T* d_x, int64_t count, int threads) {
+    const float TWICE = 1.5957691216f, CUBE = 0.044715f;
+#pragma omp parallel for simd num_threads(threads) schedule(static)
+    for (int64_t i = 0; i < count; ++i) {
+        float value = number(x[i]), square = value * value;
+        float share = 1.0f / (1.0f + exponential(-TWICE * (value + CUBE * square * value)));
+        float slope = share + value * share * (1.0f - share) * TWICE * (1.0f + 3.0f * CUBE * square);
+        out[i] = as<T>(value * share);
+        d_x[i] = as<T>(number(back[i]) * slope);
+    }
+}
+
+// [rows, width] → [width], the sum of each column, in float32
+template <typename T>
+static void columns(const T* from, float* to, int64_t rows, int64_t width, int threads) {
+    int64_t blocks = (rows + BLOCK - 1) / BLOCK;
+    std::vector<float> partial(blocks * width, 0.0f);
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t block = 0; block < blocks; ++block) {
+        float* sums = &partial[block * width];
+        for (int64_t row = block * BLOCK; row < std::min(rows, (block + 1) * BLOCK); ++row) {
+            const T* in = from + row * width;
+#pragma omp simd
+            for (int64_t i = 0; i < width; ++i) sums[i] += number(in[i]);
+        }
+    }
+    std::fill(to, to + width, 0.0f);
+    for (int64_t block = 0; block < blocks; ++block)
+        for (int64_t i = 0; i < width; ++i) to[i] += partial[block * width + i];
+}
+
 extern "C" {
 
 // bf16: whether what products read and write is bfloat16; half: whether `out` is such a thing, or float32
-void body_norm_forward(const float* x, const void* more, const float* weight, float* sum_out, void* out, float* scale,
-                       int64_t rows, int64_t width, float eps, int half, int bf16, int threads) {
+void body_norm_forward(const Norm* norm, const float* x, const void* more, float* sum_out, void* out, float* marks,
+                       int half, int bf16, int threads) {
     if (bf16)
-        norm_forward(x, (const bfloat16*)more, weight, sum_out, out, half, scale, rows, width, eps, threads);
+        norm_forward(*norm, x, (const bfloat16*)more, sum_out, out, half, marks, threads);
     else
-        norm_forward(x, (const float*)more, weight, sum_out, out, half, scale, rows, width, eps, threads);
+        norm_forward(*norm, x, (const float*)more, sum_out, out, half, marks, threads);
 }
 
-void body_norm_backward(const float* x, const float* weight, const float* scale, const void* back,
-                        const float* through, float* d_x, void* d_half, float* d_weight, int64_t rows, int64_t width,
-                        int half, int bf16, int threads) {
+void body_norm_backward(const Norm* norm, const float* x, const float* marks, const void* back, const float* through,
+                        float* d_x, void* d_half, float* d_weight, float* d_bias, int half, int bf16, int threads) {
     if (!bf16)
-        norm_backward(x, weight, scale, (const float*)back, through, d_x, (float*)d_half, d_weight, rows, width,
-                      threads);
+        norm_backward(*norm, x, marks, (const float*)back, through, d_x, (float*)d_half, d_weight, d_bias, threads);
     else if (half)
-        norm_backward(x, weight, scale, (const bfloat16*)back, through, d_x, (bfloat16*)d_half, d_weight, rows, width,
+        norm_backward(*norm, x, marks, (const bfloat16*)back, through, d_x, (bfloat16*)d_half, d_weight, d_bias,
                       threads);
     else
-        norm_backward(x, weight, scale, (const float*)back, through, d_x, (bfloat16*)d_half, d_weight, rows, width,
-                      threads);
+        norm_backward(*norm, x, marks, (const float*)back, through, d_x, (bfloat16*)d_half, d_weight, d_bias, threads);
 }
 
 void body_turn_forward(const Turn* turn, const void* raw, void* out, int bf16, int threads) {
@@ -258,5 +332,26 @@ void body_gate_backward(const void* both, const void* back, void* out, void* d_b
                       threads);
     else
         gate_backward((const float*)both, (const float*)back, (float*)out, (float*)d_both, rows, width, threads);
+}
+
+void body_gelu_forward(const void* x, void* out, int64_t count, int bf16, int threads) {
+    if (bf16)
+        gelu_forward((const bfloat16*)x, (bfloat16*)out, count, threads);
+    else
+        gelu_forward((const float*)x, (float*)out, count, threads);
+}
+
+void body_gelu_backward(const void* x, const void* back, void* out, void* d_x, int64_t count, int bf16, int threads) {
+    if (bf16)
+        gelu_backward((const bfloat16*)x, (const bfloat16*)back, (bfloat16*)out, (bfloat16*)d_x, count, threads);
+    else
+        gelu_backward((const float*)x, (const float*)back, (float*)out, (float*)d_x, count, threads);
+}
+
+void body_columns(const void* from, float* to, int64_t rows, int64_t width, int bf16, int threads) {
+    if (bf16)
+        columns((const bfloat16*)from, to, rows, width, threads);
+    else
+        columns((const float*)from, to, rows, width, threads);
 }
 }

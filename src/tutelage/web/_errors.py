@@ -40,7 +40,7 @@ def answer(request: Request, status: int, *, what: str, wanted: str = "", fix: s
         headers = {"Retry-After": "2"} if status in (429, 503, 507) else None
         return JSONResponse({"error": {"what": what, "wanted": wanted, "fix": fix}}, status, headers)
     if status == 401 and request.method in ("GET", "HEAD"):
-        return _pages.render(request, "signin.html.j2", 401, signed_out=False)
+        return _pages.signin(request, 401)
     return _pages.render(request, "error.html.j2", status, status=status, what=what, fix=fix or wanted)
 
 

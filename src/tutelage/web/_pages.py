@@ -52,6 +52,13 @@ def static(name: str) -> str:
     return f"/static/{name}?v={digest}"
 
 
+def signin(request: Request, status: int = 200, *, signed_out: bool = False) -> HTMLResponse:
+    """What a visitor without a session sees; the database's name only where no stranger comes."""
+    proxied = "x-forwarded-for" in request.headers or "forwarded" in request.headers
+    database = "" if proxied else request.app.state.settings.database
+    return render(request, "signin.html.j2", status, signed_out=signed_out, database=database)
+
+
 def session_of(request: Request) -> Session | None:
     """Who asks, as found by the guard; None on the few public pages when nobody is signed in."""
     return request.scope.get("session")

@@ -31,13 +31,13 @@ async def home(request: Request) -> Response:
     """Where a visitor belongs: admins to their pages, raters to their tasks, strangers to a page that says how."""
     session = _pages.session_of(request)
     if session is None:
-        return _pages.render(request, "signin.html.j2", signed_out=False)
+        return _pages.signin(request)
     return RedirectResponse("/admin" if session.role == "admin" else "/rate", 303)
 
 
 async def signed_out(request: Request) -> Response:
     """What is shown after signing out."""
-    return _pages.render(request, "signin.html.j2", signed_out=True)
+    return _pages.signin(request, signed_out=True)
 
 
 async def join(request: Request) -> Response:

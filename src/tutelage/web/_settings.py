@@ -37,6 +37,9 @@ class Settings:
     secret: bytes
     secure: bool = False
     """the server is reached by HTTPS: cookies go no other way"""
+    database: str = ""
+    """the database as its owner names it in the shell, quoted; told on the sign-in page, so only where nobody but the
+    people of this machine can come, and never with its folder; empty = not told"""
     session_seconds: float = 30 * 86400.0
     limits: Limits = field(default_factory=Limits)
     waiting: Callable[[Store, str], tuple[int, float] | None] | None = waiting_of

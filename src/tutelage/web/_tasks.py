@@ -13,6 +13,7 @@ from tutelage.errors import DataError
 from tutelage.store.projects import Aspect, ProjectSettings, Rubric
 from tutelage.store.work import Task
 from tutelage.types import Judgement, Message, Prompt
+from tutelage.web._pages import LANGUAGES, words
 from tutelage.web.text import to_html
 
 JSON = dict[str, Any]
@@ -80,10 +81,14 @@ def shown(question: str, rater: str, count: int, secret: bytes) -> list[int]:
 
 
 def aspect_json(aspect: Aspect) -> JSON:
-    """An aspect with its label and anchors in each language; a language that lacks falls back to the other."""
+    """An aspect with its label and anchors in each language; a language that lacks falls back to the other.
+
+    An aspect that nobody worded is called as the pages call the common ones (`aspects` of the words), else by its name.
+    """
+    known = {language: words(language)["aspects"].get(aspect.name, "") for language in LANGUAGES}
     return {
         "name": aspect.name,
-        "label": _both(aspect.label, aspect.name),
+        "label": _both(aspect.label or known, aspect.name),
         "scale": [aspect.scale[0], aspect.scale[1]],
         "step": aspect.step,
         "anchors": {point: _both(wording, "") for point, wording in aspect.anchors.items()},

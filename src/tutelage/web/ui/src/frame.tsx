@@ -126,15 +126,16 @@ export function NoTask({ session }: { session: Session }) {
   if (session.phase === "loading") return <Skeleton />;
   const goalMet = session.me !== null && session.me.today.goal > 0 && session.me.today.done >= session.me.today.goal;
   const name = session.phase === "empty" ? (goalMet ? "empty_goal" : "empty") : session.phase;
+  const denied = session.phase === "denied"; // by the quiz, say: the server's words are the text
   const arrived = session.phase === "unreachable" && session.me !== null && session.mood.waiting === 0;
   return (
     <section class="empty card" data-test={session.phase} tabIndex={-1}>
-      <Icon name={session.phase === "empty" ? "cup" : session.phase === "signed-out" ? "clock" : "cloud"} />
+      <Icon name={session.phase === "empty" || denied ? "cup" : session.phase === "signed-out" ? "clock" : "cloud"} />
       <h1>{say(`${name}_title`)}</h1>
-      <p>{say(arrived ? "unreachable_all_text" : `${name}_text`, { count: session.me?.today.done ?? 0 })}</p>
-      {session.problem !== "" && <p class="problem">{session.problem}</p>}
+      {denied ? <p>{session.problem}</p> : <p>{say(arrived ? "unreachable_all_text" : `${name}_text`, { count: session.me?.today.done ?? 0 })}</p>}
+      {session.problem !== "" && !denied && <p class="problem">{session.problem}</p>}
       <div class="actions">
-        {session.phase === "signed-out" ? <a class="button primary" href="/">{say("sign_in_again")}</a> : <button type="button" class="button primary" onClick={() => session.retry()}>{say(session.phase === "empty" ? "look_again" : "try_now")}</button>}
+        {session.phase === "signed-out" ? <a class="button primary" href="/">{say("sign_in_again")}</a> : <button type="button" class="button primary" onClick={() => session.retry()}>{say(session.phase === "empty" || denied ? "look_again" : "try_now")}</button>}
         {session.undoable && session.phase === "empty" && <button type="button" class="button" onClick={() => session.undo()}>{say("undo")} <Key of="z" /></button>}
       </div>
     </section>

@@ -10,7 +10,7 @@ import { Shelf } from "./shelf";
 import { Tabs } from "./tabs";
 import type { Boot, Guidelines, Language, Me, Task, Waiting } from "./types";
 
-export type Phase = "loading" | "rating" | "empty" | "unreachable" | "full" | "signed-out" | "error";
+export type Phase = "loading" | "rating" | "empty" | "unreachable" | "full" | "signed-out" | "denied" | "error";
 export type Reason = "unclear" | "too_long" | "no_knowledge" | "unsafe" | "other";
 type Past = { key: string; id: string; task: Task; draft: Draft; skipped: boolean };
 
@@ -304,7 +304,7 @@ export class Session {
     if (error.status === 401) this.change({ phase: "signed-out" });
     else if (error.status === 507) this.change({ phase: "full", problem: "" });
     else if (error.passing) this.change({ phase: "unreachable", problem: error.status === 0 ? "" : error.what });
-    else this.change({ phase: "error", problem: [error.what, error.fix].filter(Boolean).join(". ") });
+    else this.change({ phase: error.status === 403 ? "denied" : "error", problem: sentences(error.what, error.fix) });
   }
 
   say(word: string, count = 0): void {
@@ -359,4 +359,10 @@ export class Session {
   private rubricKey(): string {
     return `tutelage/rubric/${this.me?.rater}/${this.me?.project.name}`;
   }
+}
+
+/** Sentences in a row; a stop is put only where there is none. */
+function sentences(...parts: string[]): string {
+  const said = parts.filter(Boolean);
+  return said.map((part, at) => (at + 1 < said.length ? (/[。！？]$/.test(part) ? part : /[.!?]$/.test(part) ? `${part} ` : `${part}. `) : part)).join("");
 }

@@ -148,6 +148,8 @@ function AspectRow({ session, task, aspect, here }: { session: Session; task: Ta
   const value = session.draft.scores[aspect.name];
   const label = say.both(aspect.label, aspect.name);
   const anchor = value === undefined ? "" : say.both(aspect.anchors[String(value)]);
+  const told = Object.keys(aspect.anchors).length > 0; // an owner who words some numbers words no others by us
+  const end = (side: 0 | 1, word: string) => say.both(aspect.anchors[String(aspect.scale[side])]) || (told ? "" : say(word));
   const set = (to: number) => session.step(score(task, session.draft, aspect.name, to));
   const line = useRef<HTMLDivElement>(null);
   useLayoutEffect(() => {
@@ -165,7 +167,7 @@ function AspectRow({ session, task, aspect, here }: { session: Session; task: Ta
         </div>
       )}
       <div class="ends" aria-hidden="true">
-        {anchor !== "" ? <span class="anchor">{anchor}</span> : <><span>{say.both(aspect.anchors[String(aspect.scale[0])])}</span><span>{say.both(aspect.anchors[String(aspect.scale[1])])}</span></>}
+        {anchor !== "" ? <span class="anchor">{anchor}</span> : <><span>{end(0, "scale_low")}</span><span>{end(1, "scale_high")}</span></>}
       </div>
     </div>
   );

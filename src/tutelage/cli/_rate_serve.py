@@ -226,7 +226,7 @@ def lock_of(db: str, other: str = "another --db") -> Lock | None:
     path = Path(f"{db.removeprefix('sqlite:///')}.lock")
     if not path.parent.is_dir():
         path.parent.mkdir(parents=True, exist_ok=True)
-    lock = Lock(path, "this database is being served", other)
+    lock = Lock(path, "this database is being served", other, where=db)
     lock.acquire()
     return lock
 
@@ -268,6 +268,7 @@ def _settings(config: Serve, secret: bytes, port: int) -> Settings:
         hosts=tuple(sorted(hosts)),
         secret=secret,
         secure=secure,
+        database="" if told or secure or not _is_loopback(config.host) else _named(config.db),
         report=_later("_consensus", "report"),
         questions=_later("_desk", "questions_of"),
         rows=_later("_desk", "rows_of"),
@@ -282,6 +283,12 @@ def _later(module: str, name: str) -> Callable[..., Any]:
         return getattr(import_module(f"tutelage.labelers.{module}"), name)(*args, **named)
 
     return call
+
+
+def _named(db: str) -> str:
+    """A database file by its name alone, as the shell takes it; empty for a server."""
+    file = db.removeprefix("sqlite:///")
+    return "" if "://" in file else shlex.quote(Path(file).name)
 
 
 def _admin_link(people: People, config: Serve, port: int) -> str:

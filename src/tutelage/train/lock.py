@@ -26,10 +26,14 @@ class Lock:
 
     Args:
         held, other: what to say to whom comes second: what the holder is doing, and what else to choose.
+        where: what is locked, in that sentence; by default the folder of the lock.
     """
 
-    def __init__(self, path: Path, held: str = "this run is being written", other: str = "another --out") -> None:
+    def __init__(
+        self, path: Path, held: str = "this run is being written", other: str = "another --out", where: str = ""
+    ) -> None:
         self.path, self.held, self.other = path, held, other
+        self.where = where or str(path.parent)
         self._handle: int | None = None
 
     def acquire(self) -> None:
@@ -99,7 +103,7 @@ class Lock:
         fix = f"wait until it ends, or choose {self.other}"
         if holder and holder["host"] == socket.gethostname():
             fix = f"wait until it ends, stop it with `kill {holder['pid']}`, or choose {self.other}"
-        return TryAgainError(f"{self.held} by {who}", where=str(self.path.parent), fix=fix)
+        return TryAgainError(f"{self.held} by {who}", where=self.where, fix=fix)
 
 
 def _holder(handle: int) -> dict[str, Any]:

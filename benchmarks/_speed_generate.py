@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import importlib
 import json
 import sys
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from _speed_jobs import JOBS, Job
-from _speed_pipe import Gate
+from _speed_sampling import Rows, serve
 
 
 def main() -> int:
@@ -34,22 +33,12 @@ def main() -> int:
     dtype = torch.bfloat16 if asked["flags"].get("weights") == "bfloat16" else torch.float32
     model = transformers.AutoModelForCausalLM.from_pretrained(asked["model"], dtype=dtype).eval().to(asked["device"])
     draw = _continuous if asked["flags"].get("continuous") else _generate
-    weights = hashlib.sha256((Path(asked["model"]) / "model.safetensors").read_bytes()).hexdigest()
-    lines = Path(asked["theirs"]).read_text(encoding="utf-8").splitlines()
-    prompts = [tokenizer(json.loads(line)["prompt"])["input_ids"] for line in lines]
-    gate = Gate(job.warm, job.steps)
-    rows: list[list[int]] = []
 
-    def facts() -> dict[str, Any]:
-        found = {"answers": [*rows], "weights": weights, "missing": []}
-        rows.clear()
-        return found
-
-    for step in range(asked["total"]):
-        gate.boundary(step, facts)
-        chosen = [ids for ids in prompts[step * job.batch : (step + 1) * job.batch] for _ in range(job.answers)]
+    def answered(chosen: Rows) -> Rows:
         with torch.no_grad():
-            rows += draw(model, tokenizer, chosen, job, asked)
+            return draw(model, tokenizer, [ids for ids in chosen for _ in range(job.answers)], job, asked)
+
+    serve(asked, job, tokenizer, answered)
     return 0
 
 

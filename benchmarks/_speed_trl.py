@@ -15,6 +15,7 @@ from typing import Any
 
 from _speed_jobs import JOBS, Job, rule
 from _speed_pipe import Gate
+from _trl_peer import InOrder
 
 TRAINERS = {
     "sft": ("SFTTrainer", "SFTConfig"),
@@ -136,21 +137,6 @@ def _pauses(asked: dict[str, Any], job: Job) -> Any:
     return Pauses()
 
 
-class _InOrder:
-    """Prompts in the order of the job, whatever index the trainer's shuffled loader asks for."""
-
-    def __init__(self, prompts: list[list[int]]) -> None:
-        self.prompts = prompts
-        self.given = 0
-
-    def __len__(self) -> int:
-        return len(self.prompts)
-
-    def __getitem__(self, _: int) -> dict[str, list[int]]:
-        self.given += 1
-        return {"input_ids": self.prompts[(self.given - 1) % len(self.prompts)]}
-
-
 def _ppo(asked: dict[str, Any], job: Job) -> Any:
     """TRL's last PPO; policy, reference, critic and reward model all start as ours do."""
     transformers, ppo = importlib.import_module("transformers"), importlib.import_module("trl.experimental.ppo")
@@ -174,7 +160,7 @@ def _ppo(asked: dict[str, Any], job: Job) -> Any:
     return ppo.PPOTrainer(
         args=ppo.PPOConfig(**told | asked["flags"]), processing_class=tokenizer, model=_load(asked["model"], job),
         ref_model=_load(asked["model"], job), reward_model=score, value_model=_scorer(asked["scorer"]),
-        train_dataset=_InOrder(prompts), callbacks=[pauses],
+        train_dataset=InOrder(prompts), callbacks=[pauses],
     )  # fmt: skip
 
 

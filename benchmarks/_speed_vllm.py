@@ -6,7 +6,6 @@ python benchmarks/_speed_vllm.py JOB.json     (started by speed.py, which holds 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import importlib
 import json
 import os
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from _speed_jobs import JOBS, MODELS
-from _speed_pipe import Gate
+from _speed_sampling import Rows, serve
 
 
 def main() -> int:
@@ -40,23 +39,14 @@ def main() -> int:
     drawing = vllm.SamplingParams(
         n=job.answers, temperature=1.0, max_tokens=job.settings["max_new_tokens"], logprobs=0, detokenize=False
     )
-    weights = hashlib.sha256((Path(asked["model"]) / "model.safetensors").read_bytes()).hexdigest()
-    lines = Path(asked["theirs"]).read_text(encoding="utf-8").splitlines()
-    prompts = [tokenizer(json.loads(line)["prompt"])["input_ids"] for line in lines]
-    gate = Gate(job.warm, job.steps)
-    rows: list[list[int]] = []
 
-    def facts() -> dict[str, Any]:
-        found = {"answers": [*rows], "weights": weights, "missing": []}
-        rows.clear()
-        return found
+    def answered(chosen: Rows) -> Rows:
+        asked_now = [{"prompt_token_ids": ids} for ids in chosen]
+        found = engine.generate(asked_now, drawing, use_tqdm=False)
+        whole = [(list(request.prompt_token_ids), answer) for request in found for answer in request.outputs]
+        return [[len(ids), *ids, *answer.token_ids] for ids, answer in whole]
 
-    for step in range(asked["total"]):
-        gate.boundary(step, facts)
-        chosen = [{"prompt_token_ids": ids} for ids in prompts[step * job.batch : (step + 1) * job.batch]]
-        for request in engine.generate(chosen, drawing, use_tqdm=False):
-            ids = list(request.prompt_token_ids)
-            rows += [[len(ids), *ids, *answer.token_ids] for answer in request.outputs]
+    serve(asked, job, tokenizer, answered)
     return 0
 
 

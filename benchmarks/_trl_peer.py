@@ -62,12 +62,12 @@ def _trainer(job: dict[str, Any], folder: Path) -> tuple[Any, Any]:
     )  # fmt: skip
     trainer = ppo.PPOTrainer(
         args=arguments, processing_class=tokenizer, model=policy, ref_model=reference, reward_model=reward,
-        value_model=critic, train_dataset=_InOrder(job["prompts"]), callbacks=[diary],
+        value_model=critic, train_dataset=InOrder(job["prompts"]), callbacks=[diary],
     )  # fmt: skip
     return trainer, diary
 
 
-class _InOrder:
+class InOrder:
     """Prompts in the order of the job, whatever index the trainer's shuffled loader asks for."""
 
     def __init__(self, prompts: list[list[int]]) -> None:

@@ -46,6 +46,7 @@ class Model:
 MODELS = {
     "tiny": Model("qwen3", 1024, 64, 2, 2, 1, 32, 128, 2048, False, taught=20),
     "small": Model("qwen3", 16384, 384, 8, 6, 2, 64, 1280, 2048, False),
+    "base": Model("qwen3", 32768, 768, 12, 12, 4, 64, 2880, 2048, True, rate=3e-4),
     "gpt2": Model("gpt2", 50257, 768, 12, 12, 12, 64, 3072, 1024, True, rate=3e-4),
     "0.6b": Model("qwen3", 151936, 1024, 28, 16, 8, 128, 3072, 4096, True, rate=1e-4),
     "1.7b": Model("qwen3", 151936, 2048, 28, 16, 8, 128, 6144, 4096, True, rate=1e-4),

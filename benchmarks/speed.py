@@ -86,7 +86,7 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--full", action="store_true", help="every job, both models, every peer, six rounds")
     asked = parser.parse_args()
     if asked.full:
-        asked.jobs, asked.models, asked.rounds = [*JOBS, *NAMES], ["small", "gpt2"], 6
+        asked.jobs, asked.models, asked.rounds = [*JOBS, *NAMES], ["small", "base", "gpt2"], 6
         asked.peers = asked.settings = ["all"]
     return asked
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from tutelage.algorithms._base import EncodedPair, EncodedRanking, EncodedRated, EncodedUnpaired
+from tutelage.algorithms._known_reference import KnownReference
 from tutelage.data import formats
 from tutelage.data._labels import barren, hollow, require_lesson, swapped
 from tutelage.data.check import check, leaked
@@ -132,6 +133,11 @@ class Toolbox:
     @cached_property
     def reference(self) -> Reference:
         return Reference(self.policy)
+
+    @cached_property
+    def known_reference(self) -> KnownReference:
+        size, folder = self.config.batch_size, self.folder / "reference"
+        return KnownReference(self.policy, self.preferences, size, folder, self.say)
 
     @cached_property
     def scorer(self) -> Scorer:

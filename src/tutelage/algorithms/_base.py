@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 from torch import nn
 
@@ -23,6 +23,9 @@ from tutelage.rewards import RewardSource
 from tutelage.sampling import Sampler
 from tutelage.statistics.evidence import RewardEvidence
 from tutelage.types import Preference, Prompt, Ranking, Rated, Unpaired
+
+if TYPE_CHECKING:
+    from tutelage.algorithms._known_reference import KnownReference
 
 Schedule = Literal["constant", "linear", "cosine"]
 
@@ -137,6 +140,8 @@ class Parts(Protocol):
     def policy(self) -> Policy: ...
     @property
     def reference(self) -> Reference: ...
+    @property
+    def known_reference(self) -> KnownReference: ...
     @property
     def scorer(self) -> Scorer: ...
     @property

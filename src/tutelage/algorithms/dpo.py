@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tutelage.algorithms._base import EncodedPair, Parts
+from tutelage.algorithms._known_reference import KnownReference
 from tutelage.algorithms._pairs import batch_of
 from tutelage.algorithms._preference import (
     Preference,
@@ -29,6 +30,10 @@ from tutelage.batches import ScoredPairs
 class DPOConfig(PreferenceConfig, ReferencedConfig):
     """How direct preference optimisation learns."""
 
+    precompute_reference: bool = False
+    """ask the reference about all pairs before training and keep its answers in the run folder: no copy of the model is
+    held then, and no pair is scored by it twice; the same loss but for rounding"""
+
 
 class DPO(Preference[DPOConfig, ScoredPairs]):
     """L = Σ w·[−(1−ε) log σ(βh) − ε log σ(−βh)] / Σ w, h = (log π/π_ref)(chosen) − (log π/π_ref)(rejected) (eq. 7).
@@ -41,11 +46,14 @@ class DPO(Preference[DPOConfig, ScoredPairs]):
 
     def __init__(self, config: DPOConfig, parts: Parts) -> None:
         super().__init__(config, parts)
-        # taken now: it copies the policy, whose weights a checkpoint may soon replace
-        self.reference = parts.reference
+        # asked now: a checkpoint may soon replace the policy's weights
+        self.reference = parts.known_reference if config.precompute_reference else parts.reference
 
     def read(self, rows: Sequence[EncodedPair]) -> ScoredPairs:
-        return scored(self.reference, batch_of(rows))
+        pairs = batch_of(rows)
+        if isinstance(self.reference, KnownReference):
+            return self.reference.scored(rows, pairs)
+        return scored(self.reference, pairs)
 
     def terms(self, batch: ScoredPairs, said: Sides, flipped: Tensor) -> Terms:
         return referenced(batch, said, flipped, self.config, self.config.margin_scale)

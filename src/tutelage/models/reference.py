@@ -13,10 +13,14 @@ from tutelage.models.policy import Policy, TokenScores
 class Reference:
     """Where the policy started from; its log-probabilities never carry a gradient."""
 
-    def __init__(self, policy: Policy) -> None:
-        """Remember `policy` as it is now. Under LoRA the base weights are shared, so nothing is copied."""
+    def __init__(self, policy: Policy, *, copied: bool = True) -> None:
+        """Remember `policy` as it is now. Under LoRA the base weights are shared, so nothing is copied.
+
+        Args:
+            copied: False = never; it must then be asked before `policy` learns.
+        """
         self._adapter_off = hasattr(policy.model, "peft_config")
-        self._policy = policy if self._adapter_off else _frozen_copy(policy)
+        self._policy = _frozen_copy(policy) if copied and not self._adapter_off else policy
 
     @torch.no_grad()
     def logprobs(self, batch: TokenBatch, temperature: float = 1.0) -> TokenScores:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tutelage.models._blueprint import Blueprint, Layer, Linear
-from tutelage.ops import native
+from tutelage.ops import large, native
 
 _WHOLE, _REAL, _SMALL, _POINTER = ctypes.c_int64, ctypes.c_float, ctypes.c_int32, ctypes.c_void_p
 _TILE = 16
@@ -69,11 +69,22 @@ class Weights:
             }
             for layer in plan.layers
         ]
+        self._place()
         self._tables = plan.tables(positions) if plan.rotary is not None else (None, None)
         self._layers = (_Layer * len(plan.layers))()
         self._kept: list[Tensor] = []
         self.model = _Model()
         self.sync()
+
+    def _every(self) -> list[_Product]:
+        return [*(one for products in self._products for one in products.values()), self._head]
+
+    def _place(self) -> None:
+        """All tiles lie in one piece of memory, in the order in which they are read."""
+        every = self._every()
+        room = large.room(sum(product.words for product in every))
+        for product, tiles in zip(every, room.split([product.words for product in every]), strict=True):
+            product.tiles = tiles
 
     def sync(self) -> int:
         """Lay out again what is no longer as it was; returns how many products that were."""
@@ -90,8 +101,7 @@ class Weights:
         for layer, products, to in zip(plan.layers, self._products, self._layers, strict=True):
             self._fill(layer, products, to)
         model.layer = ctypes.addressof(self._layers)
-        every = [self._head, *(one for products in self._products for one in products.values())]
-        return sum(product.renewed for product in every)
+        return sum(product.renewed for product in self._every())
 
     def _fill(self, layer: Layer, products: dict[str, _Product], to: Any) -> None:
         norms = {"before": layer.before, "between": layer.between, "query": layer.query_norm, "key": layer.key_norm}
@@ -121,8 +131,9 @@ class _Product:
         self._parts, self._library, self._half, self._step = parts, library, half, step
         shapes = [part.weight().shape for part in parts]
         self._columns, self._depth = sum(shape[0] for shape in shapes), shapes[0][1]
-        size = library.decoder_tiles(*native.sizes(self._columns, self._depth), int(half))
-        self._tiles = torch.zeros(size // 4, dtype=torch.int32)
+        self.words: int = library.decoder_tiles(*native.sizes(self._columns, self._depth), int(half)) // 4
+        """of 4 bytes that its tiles take"""
+        self.tiles = torch.zeros(0, dtype=torch.int32)
         self._bias: Tensor | None = None
         self._digests = [0] * len(parts)
         self.renewed = False
@@ -141,7 +152,7 @@ class _Product:
                 self._library.decoder_lay(
                     native.pointer(weight),
                     *native.sizes(*weight.stride(), columns, depth, first, self._step),
-                    native.pointer(self._tiles),
+                    native.pointer(self.tiles),
                     int(self._half),
                     native.threads(),
                 )
@@ -149,7 +160,7 @@ class _Product:
             first += 1 if self._step > 1 else columns // _TILE
         self._bias = self._laid_bias()
         address = None if self._bias is None else self._bias.data_ptr()
-        return _Matrix(self._tiles.data_ptr(), address, self._columns, self._depth)
+        return _Matrix(self.tiles.data_ptr(), address, self._columns, self._depth)
 
     def _laid_bias(self) -> Tensor | None:
         found = [part.bias() for part in self._parts]

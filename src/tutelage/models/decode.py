@@ -20,7 +20,7 @@ from tutelage.batches import TokenBatch
 from tutelage.models._blueprint import UnfitError, blueprint
 from tutelage.models._tiles import Weights
 from tutelage.models.policy import Policy
-from tutelage.ops import native
+from tutelage.ops import large, native
 
 __all__ = ["PAGE", "ROWS", "Decoder", "Pages", "UnfitError"]
 
@@ -58,7 +58,7 @@ class Pages:
         self.count = count
         self.layers = len(decoder.plan.layers)
         self.page_bytes = decoder.page_bytes
-        self.memory = torch.empty(count * self.layers * self.page_bytes // 4, dtype=torch.int32)
+        self.memory = large.room(count * self.layers * self.page_bytes // 4)
         self._library = decoder.library
 
     def copy(self, sources: list[int], targets: list[int]) -> None:

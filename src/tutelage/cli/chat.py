@@ -47,7 +47,7 @@ class Config:
 def run(resolved: Resolved[Config], ui: UI) -> int:
     """Answer one prompt, or line after line from the terminal or a pipe."""
     config = resolved.config
-    answer = _answerer(config)
+    answer = _answerer(config, ui.warn)
     start = [Message("system", config.system)] if config.system else []
     history = list(start)
     asked = iter([config.prompt]) if config.prompt else _lines(ui)
@@ -88,7 +88,7 @@ def _lines(ui: UI) -> Iterator[str]:
             yield line.strip()
 
 
-def _answerer(config: Config) -> Callable[[str | tuple[Message, ...], int], str]:
+def _answerer(config: Config, warn: Callable[[str], None]) -> Callable[[str | tuple[Message, ...], int], str]:
     from tutelage.data.template import Renderer
     from tutelage.models.load import load_policy
     from tutelage.sampling import Sampling
@@ -97,7 +97,7 @@ def _answerer(config: Config) -> Callable[[str | tuple[Message, ...], int], str]
     policy = load_policy(config.model, dtype=config.dtype, device=config.device, engine=config.engine)
     renderer = Renderer(policy.tokenizer)
     settings = {name: getattr(config, name) for name in ("max_new_tokens", "temperature", "top_p", "greedy")}
-    sampler = Fast(renderer, Sampling(**settings))
+    sampler = Fast(renderer, Sampling(**settings), say=warn)
 
     def answer(content: str | tuple[Message, ...], turn: int) -> str:
         tokens = len(renderer.prompt(content))

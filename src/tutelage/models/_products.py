@@ -16,6 +16,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from tutelage.models._blueprint import Linear
 from tutelage.ops import body as ops
+from tutelage.ops.weights import outer_sum
 
 
 def _count_changes(optimizer: torch.optim.Optimizer, *_: Any) -> None:
@@ -126,16 +127,16 @@ class Product:
 
     def _weight_gradients(self, back: Tensor, x: Tensor) -> Sequence[Tensor]:
         if self.across:
-            return [torch.mm(x.T, back).float()]
-        return torch.mm(back.T, x).float().split([len(weight) for weight in self.weights])
+            return [outer_sum(x, back)]
+        return outer_sum(back, x).split([len(weight) for weight in self.weights])
 
     def _term_gradients(self, back: Tensor, x: Tensor) -> list[Tensor | None]:
         """Of A and B of each term."""
         low = torch.mm(x, self._downs(x.dtype).T)
-        d_downs = torch.mm(self._d_low(back).T, x).float()
+        d_downs = outer_sum(self._d_low(back), x)
         found = list[Tensor | None]()
         for term, ranks in zip(self.terms, self._ranks, strict=True):
-            d_up = torch.mm(back[:, term.rows].T, low[:, ranks]).float().mul_(term.scale)
+            d_up = outer_sum(back[:, term.rows], low[:, ranks]).mul_(term.scale)
             found += [d_downs[ranks], d_up]
         return found
 

@@ -18,6 +18,7 @@ from torch.autograd.function import once_differentiable
 
 from tutelage.ops import native
 from tutelage.ops.native import pointer
+from tutelage.ops.weights import outer_sum
 
 _FAST, _FAST_ROWS = (torch.float32, torch.bfloat16), 512
 """What head.cpp reads, and how many rows of logits it finds in cache."""
@@ -85,14 +86,19 @@ def linear_logprobs(
     kind = hidden.device.type
     autocast = torch.is_autocast_enabled(kind) and hidden.dtype != torch.float64
     dtype = torch.get_autocast_dtype(kind) if autocast else hidden.dtype
-    hidden, weight = hidden.to(dtype), weight.to(dtype)
+    hidden = hidden.to(dtype)
     loop = fast and kind == "cpu" and dtype in _FAST and bias is None and native.available("head")
+    # the loop's own gradient of a float32 weight is never rounded to the type of the product
+    weight = weight if loop else weight.to(dtype)
+    narrow = weight.detach().to(dtype)
     rows = chunk or (_FAST_ROWS if loop else _rows(weight.shape[0], kind))
     targets = targets.contiguous()
     if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (hidden, weight, bias)):
-        return cast(Any, _LinearLogprobs).apply(hidden, weight, targets, bias, 1 / temperature, rows, entropy, loop)
+        return cast(Any, _LinearLogprobs).apply(
+            hidden, weight, narrow, targets, bias, 1 / temperature, rows, entropy, loop
+        )
     with torch.no_grad():
-        return _Head(hidden, weight, targets, bias, 1 / temperature, rows, loop).forward(entropy, None)
+        return _Head(hidden, narrow, targets, bias, 1 / temperature, rows, loop).forward(entropy, None)
 
 
 def kl(logp: Tensor, ref: Tensor, kind: KLKind = "k1") -> Tensor:
@@ -212,6 +218,7 @@ class _LinearLogprobs(Function):
         ctx: Any,
         hidden: Tensor,
         weight: Tensor,
+        narrow: Tensor,
         targets: Tensor,
         bias: Tensor | None,
         scale: float,
@@ -221,8 +228,8 @@ class _LinearLogprobs(Function):
     ) -> tuple[Tensor, Tensor]:
         size = hidden.shape[0] * weight.shape[0]
         kept = hidden.new_empty(hidden.shape[0], weight.shape[0]) if size * hidden.itemsize <= _KEPT_BYTES else None
-        logp, entropies = _Head(hidden, weight, targets, bias, scale, rows, loop).forward(entropy, kept)
-        ctx.save_for_backward(hidden, weight, targets, bias, kept)
+        logp, entropies = _Head(hidden, narrow, targets, bias, scale, rows, loop).forward(entropy, kept)
+        ctx.save_for_backward(hidden, weight, narrow, targets, bias, kept)
         ctx.scale, ctx.rows, ctx.loop = scale, rows, loop
         ctx.mark_non_differentiable(entropies)
         return logp, entropies
@@ -233,8 +240,8 @@ class _LinearLogprobs(Function):
         ctx: Any, *grad_outputs: Tensor
     ) -> tuple[Tensor | None, ...]:
         grad = grad_outputs[0]
-        hidden, weight, targets, bias, kept = ctx.saved_tensors
-        head = _Head(hidden, weight, targets, bias, ctx.scale, ctx.rows, ctx.loop)
+        hidden, weight, narrow, targets, bias, kept = ctx.saved_tensors
+        head = _Head(hidden, narrow, targets, bias, ctx.scale, ctx.rows, ctx.loop)
         spans = [slice(0, len(hidden))] if kept is not None else head.spans()
         wanted = ctx.needs_input_grad
         d_hidden = torch.empty_like(hidden) if wanted[0] else None
@@ -243,12 +250,14 @@ class _LinearLogprobs(Function):
             residual = head.residual(span) if kept is None else kept
             slope = (grad[span, None] * -ctx.scale).to(hidden.dtype)
             if d_hidden is not None:
-                d_hidden[span] = torch.mm(residual, weight).mul_(slope)
-            if wanted[1]:
+                d_hidden[span] = torch.mm(residual, narrow).mul_(slope)
+            if wanted[1] and ctx.loop:
+                d_weight = outer_sum(residual, hidden[span] * slope, into=d_weight)
+            elif wanted[1]:
                 d_weight = _add(d_weight, torch.mm(residual.T, hidden[span] * slope), len(spans))
-            if wanted[3]:
+            if wanted[4]:
                 d_bias = _add(d_bias, torch.mv(residual.T, slope[:, 0]), len(spans))
-        return d_hidden, _as(d_weight, weight), None, _as(d_bias, bias), None, None, None, None
+        return d_hidden, _as(d_weight, weight), None, None, _as(d_bias, bias), None, None, None, None
 
 
 def _add(total: Tensor | None, part: Tensor, parts: int) -> Tensor:

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,6 +23,13 @@ import pytest
 @contextmanager
 def server() -> Iterator[str]:
     """The SQLAlchemy URL of an empty server; skips, saying why, where there is no PostgreSQL."""
+    with restartable() as (url, _):
+        yield url
+
+
+@contextmanager
+def restartable() -> Iterator[tuple[str, Callable[[str], None]]]:
+    """The URL of an empty server, and what stops, starts and restarts it ("stop", "start", "restart")."""
     programs = _programs()
     user = _user()
     with tempfile.TemporaryDirectory(prefix="tutelage-pg-", ignore_cleanup_errors=True) as name:
@@ -33,9 +40,15 @@ def server() -> Iterator[str]:
         _run([str(programs / "initdb"), "-D", str(data), "-A", "trust", "-U", "tutelage", "-E", "UTF8"], user)
         options = f"-p {port} -k {folder} -h 127.0.0.1 -c fsync=off -c full_page_writes=off -c max_connections=120"
         control = [str(programs / "pg_ctl"), "-D", str(data), "-w"]
-        _run([*control, "-l", str(folder / "log"), "-o", options, "start"], user)
+
+        def act(what: str) -> None:
+            how = ["-m", "fast"] if what != "start" else []
+            begin = ["-l", str(folder / "log"), "-o", options] if what != "stop" else []
+            _run([*control, *how, *begin, what], user)
+
+        act("start")
         try:
-            yield f"postgresql+psycopg://tutelage@127.0.0.1:{port}/postgres"
+            yield f"postgresql+psycopg://tutelage@127.0.0.1:{port}/postgres", act
         finally:
             _run([*control, "-m", "immediate", "stop"], user)
 

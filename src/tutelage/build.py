@@ -56,12 +56,14 @@ def train(
             run.say(f"already complete: {config.out}")
             return Path(config.out)
         algorithm = kind(config, toolbox)
+        algorithm.total = run.total
         optimizer = Optimizer(algorithm, config, run.total)
         run.resume(algorithm, optimizer)
         for oddity in odd_rates(algorithm) if run.fresh else []:
             run.warn("learning-rate", oddity)
         run.save_start(algorithm, optimizer)
         run_loop(algorithm, optimizer, run)
+        algorithm.dismiss()
         _report(algorithm, run)
         run.complete(algorithm)
     return Path(config.out)

@@ -70,6 +70,27 @@ def test_simulate_asks_and_answers_and_can_be_repeated(rate: Run, simulated: dic
     assert more["new_judgements"] == 0
 
 
+def test_simulate_leaves_to_people_what_a_run_waits_for(
+    world: Path, rate: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tutelage.store.batches import Batches, Item
+    from tutelage.store.store import Store
+    from tutelage.types import Comparison, Prompt, Sample
+
+    prompt = Prompt("p", "Say something.", {"n": 0})
+    asked = [Comparison(f"q{n}", "scores", prompt, (Sample(f"s{n}", prompt, f"a 0.{n}"),), ("safe",)) for n in range(3)]
+    with Store("r.db") as store:
+        store.ask(asked, "default", 1)
+        items = [Item(one.id) for one in asked[:2]]
+        Batches(store.database).post("b", project="default", run="r", step=0, items=items, wanted=1)
+    words = ["simulate", "--db", "r.db", "--taste", "own_taste:score", "--overlap", "1"]
+    assert main(["rate", *words]) == 0
+    assert "left to people, whose word a training run waits for: 2 questions" in capsys.readouterr().out
+    with Store("r.db") as store:
+        assert {one.comparison for one in store.judgements("default")} == {"q2"}
+    assert rate(*words, "--awaited")["new_judgements"] == 2
+
+
 def test_simulate_goes_on_after_kill_9(world: Path, rate: Run) -> None:
     words = ["simulate", "--db", "k.db", "--samples", "answers.jsonl", "--taste", "own_taste:score", "--json"]
     slow = (

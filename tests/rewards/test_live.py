@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from live_room import verdict
-from tutelage.errors import DataError, TryAgainError, UsageError
+from tutelage.errors import DataError, ServiceError, TryAgainError, UsageError
 from tutelage.labelers._live import Trainer
 from tutelage.labelers._scores import asking
 from tutelage.rewards._base import RewardSource
@@ -158,6 +158,70 @@ def test_wait_waits_on(room: Room) -> None:
     raters.join()
     assert any("deadline over, waiting on" in line for line in room.heard)
     assert room.batches.all("P")[0].state == "quorum"
+
+
+def test_a_batch_that_was_posted_ahead_waits_beside_the_one_that_is_due(room: Room) -> None:
+    source, now, ahead = room.source("human?n=1&deadline=1000"), said("a", "b"), said("c", "d", prompt="q", seed=2)
+    source.announce(now, 0)
+    source.announce(ahead, 1)
+    source.announce(now, 0)
+    first, second = room.batches.all("P")
+    assert [(one.step, one.state) for one in (first, second)] == [(0, "open"), (1, "open")]
+    assert 1900 < min(first.seconds_left, second.seconds_left) < 2000, "there are two, so each has twice the time"
+    assert room.rate("1", 3) == 3
+    assert source.ready(now, 0) == [True, True]
+    source.settle()
+    assert [one.state for one in room.batches.all("P")] == ["consumed", "open"], "the other waits on"
+    assert room.batches.get(second.id).missing == 1, "and keeps what it has"
+    again = room.source("human?n=1&deadline=1000")  # the run was killed here
+    again.announce(ahead, 1)
+    assert [one.id for one in room.batches.all("P")] == [first.id, second.id]
+    room.rate("1")
+    assert again.ready(ahead, 1) == [True, True]
+    later = said("e", prompt="r", seed=3)
+    again.announce(later, 2)
+    again.withdraw(later, 2)
+    assert room.batches.all("P")[-1].state == "cancelled" and room.store.next_question("2", project="P") is None
+    again.withdraw(said("never"), 9)
+    raters = room.meanwhile(lambda: room.rate("1"))
+    assert again.ready(later, 2) == [True], "a run that is prolonged asks for it again"
+    raters.join()
+    rehearsed = room.source("human?n=1", rehearsal=True)
+    rehearsed.announce(said("x"), 5)
+    assert len(room.batches.all("P")) == 3, "a dry run asks nobody"
+
+
+@pytest.mark.slow
+def test_a_run_waits_through_a_restart_of_postgresql(tmp_path: Path) -> None:
+    import postgres_server
+
+    with postgres_server.restartable() as (url, control):
+        room = Room(tmp_path, url)
+        source, answers, found = room.source("human?n=1"), said("a", "b"), list[bool]()
+        waits = threading.Thread(target=lambda: found.extend(source.ready(answers, 0)))
+        waits.start()
+        while not room.batches.all("P", "open"):
+            time.sleep(0.05)
+        control("stop")
+        with pytest.raises(ServiceError, match="does not answer"):
+            room.batches.all("P")
+        end = time.monotonic() + 120
+        while not any("does not answer" in line for line in room.heard):
+            assert waits.is_alive() and time.monotonic() < end, "the run ended"
+            time.sleep(0.05)
+        control("start")
+        assert room.rate("1", score=5) == 2, "the connections of the time before are made anew"
+        control("restart")  # between two looks of the run: it finds its connection cut
+        waits.join(120)
+        assert found == [True, True] and source.score(answers).value.tolist() == [1.0, 1.0]
+        assert sum("waiting until it answers again" in line for line in room.heard) >= 1
+        assert "the database answers again" in room.heard
+        room.store.close()
+
+
+def test_a_database_that_never_answered_ends_the_run_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ServiceError, match="does not answer"):
+        Store("postgresql+psycopg://nobody@127.0.0.1:9/none")
 
 
 def test_a_batch_is_cancelled_or_ended_by_hand(room: Room) -> None:

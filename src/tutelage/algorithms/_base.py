@@ -243,6 +243,8 @@ class Algorithm(ABC, Generic[C, B]):
     def __init__(self, config: C, parts: Parts) -> None:
         self.config = config
         self.parts = parts
+        self.total = 0
+        """steps of the whole run; 0 = not known"""
 
     @classmethod
     def rows_of(cls, config: C) -> Kind:
@@ -300,6 +302,9 @@ class Algorithm(ABC, Generic[C, B]):
     def stop(self) -> str | None:
         """Why the whole run should end now, in words; None = go on."""
         return None
+
+    def dismiss(self) -> None:
+        """The run ends here: let go of what was begun for a step that will not come."""
 
     def state(self) -> dict[str, Any]:
         """What `restore` needs besides weights, as JSON."""

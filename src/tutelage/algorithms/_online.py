@@ -2,6 +2,7 @@
 
 prompts → sampler → answers → score (centred, clipped) → `credit`, which every algorithm gives in its own way
                         └───► log π − log π_ref per token, whose price β is taken from the reward
+With `--staleness 1` the answers of the next step are sampled before people have judged these (`_ahead`).
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from tutelage.algorithms._ahead import Drawn, Stale, as_json, of_json, weighed, weights
 from tutelage.algorithms._base import Algorithm, Parts, TrainConfig
 from tutelage.algorithms._watch import Action, WatchRule
 from tutelage.batches import Batch, Rollouts, Scores, TokenBatch
@@ -77,9 +79,23 @@ class OnlineConfig(TrainConfig):
     """end the run when answers drift this many nats from the reference; 0 = never"""
     stop_at_reward: float = 0.0
     """end the run when the mean score (as the reward source gives it) reaches this; 0 = never"""
+    staleness: int = 0
+    """1: while people rate a step's answers the next step's are sampled and put before them too, so that nobody waits
+    for the other; those are then one step old, and weighed by how much likelier they have become (--staleness-cap);
+    0 = one after the other"""
+    staleness_cap: float = 2.0
+    """with --staleness 1: largest weight of an answer; where it cuts it bounds the variance and biases the gradient"""
+
+    stale: ClassVar[Stale] = "refused"
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.staleness and self.stale == "refused":
+            raise UsageError(
+                "this method has no correction for answers that are one step old",
+                where="--staleness 1",
+                fix="leave --staleness out; or ppo, a2c, reinforce, rloo, grpo, online-dpo, which learn from them",
+            )
         if self.kl_target and not self.kl:
             raise UsageError(
                 "a price that starts at 0 stays there, whatever the drift", fix="--kl-target with --kl 0.05"
@@ -97,6 +113,7 @@ class OnlineConfig(TrainConfig):
             | {name: getattr(self, name) >= 1 for name in ("answers", "max_new_tokens", "watch_patience")}
             | {name: getattr(self, name) >= 0 for name in amounts}
             | {name: getattr(self, name) > 0 for name in ("temperature", "kl_horizon", "score_clip")}
+            | {"staleness": 0 <= self.staleness <= 1, "staleness_cap": self.staleness_cap >= 1}
         )
 
 
@@ -181,6 +198,8 @@ class Online(Algorithm[C, X]):
         self.kl = AdaptiveKL(config.kl_target, config.kl_horizon, config.kl) if config.kl_target else FixedKL(config.kl)
         self.center: float | None = None
         """mean score of the first answers, taken from every score: a reward model's zero is arbitrary"""
+        self.ahead: Drawn | None = None
+        """answers of the next step, sampled and put before people already"""
         self._answers: Answers | None = None
         self._metrics: dict[str, float] = {}
         self._texts: list[dict[str, Any]] = []
@@ -191,12 +210,13 @@ class Online(Algorithm[C, X]):
 
     @torch.no_grad()
     def collect(self, step: int) -> X:
-        answers = self._answers = self.answer(self.parts.prompts.batch(step), step)
+        drawn = self._judged(self._drawn(step))
+        answers = self._answers = self._scored(drawn)
         self.parts.reward.settle()  # once a step, whatever else is asked of it
-        self._note(answers)
+        self._note(answers, drawn)
         experience = self.credit(answers)
         self.kl.update(float(answers.kl.mean()), len(answers))
-        return experience
+        return self._corrected(experience, answers, drawn)
 
     @abstractmethod
     def credit(self, answers: Answers) -> X:
@@ -204,33 +224,61 @@ class Online(Algorithm[C, X]):
 
     def answer(self, prompts: Sequence[Prompt], step: int, role: str = "rollout") -> Answers:
         """Answers to `prompts`, with their scores; another `role` draws other answers in the same step."""
+        return self._scored(self._judged(self._draw(prompts, step, step, role)))
+
+    def _drawn(self, step: int) -> Drawn:
+        """The answers of this step; with `--staleness 1` those of the next are then before people as well."""
+        drawn, self.ahead = self.ahead, None
+        if drawn is None or drawn.step != step:
+            drawn = self._draw(self.parts.prompts.batch(step), step, step)
+        if self.config.staleness and step + 1 != self.total:
+            ahead = self._draw(self.parts.prompts.batch(step + 1), step + 1, step)
+            for one in (drawn, ahead):
+                for judge in self.judges():
+                    judge.announce(one.rollouts.samples, one.step)
+            self.ahead = ahead
+        return drawn
+
+    def _draw(self, prompts: Sequence[Prompt], step: int, made: int, role: str = "rollout") -> Drawn:
         config, parts = self.config, self.parts
         rollouts = parts.sampler.sample(parts.policy, prompts, config.answers, derive(config.seed, step, role))
-        rollouts = self._judged(rollouts, step)
-        scores = parts.reward.score(rollouts.samples)
         now = parts.policy.logprobs(rollouts.batch, config.temperature)
+        return Drawn(rollouts, now.logprobs, now.entropy, step, made)
+
+    def _scored(self, drawn: Drawn) -> Answers:
+        config, parts, rollouts = self.config, self.parts, drawn.rollouts
+        scores = parts.reward.score(rollouts.samples)
+        now = parts.policy.logprobs(rollouts.batch, config.temperature) if drawn.age else drawn
         reference = self.reference.logprobs(rollouts.batch, config.temperature).logprobs
         score = self._shaped(scores.value.to(now.logprobs.device), rollouts)
-        return Answers(rollouts, scores, score, now.logprobs, reference, now.entropy, config.answers, step)
+        return Answers(rollouts, scores, score, now.logprobs, reference, now.entropy, config.answers, drawn.step)
+
+    def _corrected(self, experience: X, answers: Answers, drawn: Drawn) -> X:
+        """Credit of answers that an older policy drew, each weighed by how much likelier it has become."""
+        if not (self.config.staleness or drawn.age):
+            return experience
+        weight, told = weights(answers.logprobs, drawn, self.config.staleness_cap)
+        self._metrics |= told
+        return weighed(experience, weight) if drawn.age and self.config.stale == "weighed" else experience
 
     def judges(self) -> list[RewardSource]:
         """Whom the answers of a step are brought to, so that they can wait for what they need."""
         return [self.parts.reward]
 
-    def _judged(self, rollouts: Rollouts, step: int) -> Rollouts:
+    def _judged(self, drawn: Drawn) -> Drawn:
         """The answers that can be scored. Where one has no score, all to its prompt are left out: groups stay whole.
 
         Raises:
             TryAgainError: no prompt is left.
         """
-        ready = torch.ones(len(rollouts), dtype=torch.bool)
+        ready = torch.ones(len(drawn.rollouts), dtype=torch.bool)
         for judge in self.judges():
-            ready &= torch.tensor(judge.ready(rollouts.samples, step), dtype=torch.bool)
+            ready &= torch.tensor(judge.ready(drawn.rollouts.samples, drawn.step), dtype=torch.bool)
         whole = ready.view(-1, self.config.answers).all(1).repeat_interleave(self.config.answers)
         self._unjudged = float((~whole).float().mean())
         if not whole.any():
             raise TryAgainError("no prompt has all its answers judged", fix="let people judge more, or wait longer")
-        return rollouts if whole.all() else rollouts.select(whole.nonzero()[:, 0].tolist())
+        return drawn if whole.all() else drawn.select(whole.nonzero()[:, 0].tolist())
 
     def _shaped(self, value: Tensor, rollouts: Rollouts) -> Tensor:
         """[B]: centred, clipped, less the penalty for a missing stop token."""
@@ -240,9 +288,9 @@ class Online(Algorithm[C, X]):
         score = (value - self.center).clamp(-config.score_clip, config.score_clip)
         return score + missing_stop(config.missing_stop_penalty, rollouts.stopped).to(score.device)
 
-    def _note(self, answers: Answers) -> None:
+    def _note(self, answers: Answers, drawn: Drawn) -> None:
         rollouts, scores = answers.rollouts, answers.scores
-        gap = (answers.logprobs - rollouts.logprobs)[answers.mask].abs().max()
+        gap = (drawn.logprobs - rollouts.logprobs)[answers.mask].abs().max()
         self._metrics = {
             "reward/mean": float(scores.value.mean()),
             "reward/std": float(scores.value.std(correction=0)),
@@ -326,10 +374,20 @@ class Online(Algorithm[C, X]):
             return f"the mean score has reached {seen['reward/mean']:.3f} (--stop-at-reward {config.stop_at_reward:g})"
         return None
 
+    def dismiss(self) -> None:
+        if self.ahead is not None:
+            for judge in self.judges():
+                judge.withdraw(self.ahead.rollouts.samples, self.ahead.step)
+
     def state(self) -> dict[str, Any]:
-        return {"kl": self.kl.state(), "center": self.center, "reward": self.parts.reward.state()}
+        found = {"kl": self.kl.state(), "center": self.center, "reward": self.parts.reward.state()}
+        return found if self.ahead is None else found | {"ahead": as_json(self.ahead)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self.kl.restore(state["kl"])
         self.center = state["center"]
         self.parts.reward.restore(state["reward"])
+        self.ahead = None
+        if told := state.get("ahead"):
+            like = next(self.parts.policy.parameters()).device
+            self.ahead = of_json(told, self.parts.prompts.batch(told["step"]), like)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
 from tutelage.algorithms._actor_critic import ActorCritic, ActorCriticConfig
+from tutelage.algorithms._ahead import Stale
 from tutelage.batches import Experience, Loss
 from tutelage.ops.losses import clipped_value, policy_gradient
 from tutelage.ops.masked import masked_mean
@@ -15,6 +17,8 @@ from tutelage.ops.masked import masked_mean
 @dataclass(frozen=True, kw_only=True)
 class A2CConfig(ActorCriticConfig):
     """How advantage actor-critic learns."""
+
+    stale: ClassVar[Stale] = "weighed"
 
 
 class A2C(ActorCritic[A2CConfig]):

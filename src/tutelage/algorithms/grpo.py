@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 
+from tutelage.algorithms._ahead import Stale
 from tutelage.algorithms._groups import Grouped, GroupedConfig
 from tutelage.algorithms._online import Answers
 from tutelage.batches import Loss, Referenced
@@ -31,6 +32,8 @@ Ratio = Literal["token", "sequence", "cispo"]
 @dataclass(frozen=True, kw_only=True)
 class GRPOConfig(GroupedConfig):
     """How GRPO learns."""
+
+    stale: ClassVar[Stale] = "weighed"
 
     answers: int = 8
     """answers sampled for each prompt, at least 2: each is judged against the others"""
@@ -64,6 +67,12 @@ class GRPOConfig(GroupedConfig):
         super().__post_init__()
         if self.resample and not self.dynamic_sampling:
             raise UsageError("nothing is left out that could be asked again", fix="--resample with --dynamic-sampling")
+        if self.staleness and (self.dynamic_sampling or self.kl_in_loss != "none"):
+            raise UsageError(
+                "weights of answers that are one step old correct advantages, not --kl-in-loss nor --dynamic-sampling",
+                where="--staleness 1",
+                fix="leave those two out, or --staleness",
+            )
 
     def sane(self) -> dict[str, bool]:
         return super().sane() | {

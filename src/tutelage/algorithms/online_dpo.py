@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
+from tutelage.algorithms._ahead import Stale
 from tutelage.algorithms._online import Answers, Online, OnlineConfig
 from tutelage.algorithms._preference import ReferencedConfig, check_start, joined, referenced, sides
 from tutelage.batches import Loss, ScoredPairs
@@ -20,6 +21,8 @@ from tutelage.ops.seeds import derive
 @dataclass(frozen=True, kw_only=True)
 class OnlineDPOConfig(OnlineConfig, ReferencedConfig):
     """How online DPO learns."""
+
+    stale: ClassVar[Stale] = "as they are"
 
     answers: int = 2
     """answers sampled for each prompt, at least 2; the best and the worst become a pair"""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
 from tutelage.algorithms._actor_critic import ActorCritic, ActorCriticConfig
+from tutelage.algorithms._ahead import Stale
 from tutelage.algorithms._reuse import Reuse, ReuseConfig
 from tutelage.batches import Experience, Loss
 from tutelage.ops.logprobs import kl
@@ -17,6 +19,8 @@ from tutelage.ops.masked import masked_mean, whiten
 @dataclass(frozen=True, kw_only=True)
 class PPOConfig(ActorCriticConfig, ReuseConfig):
     """How proximal policy optimisation learns."""
+
+    stale: ClassVar[Stale] = "weighed"
 
     updates: int = 4
     """passes over each step's answers"""

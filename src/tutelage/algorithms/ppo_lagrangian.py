@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from tutelage.algorithms._actor_critic import ActorCritic
+from tutelage.algorithms._ahead import Stale
 from tutelage.algorithms._base import Parts
 from tutelage.algorithms._online import Answers
 from tutelage.algorithms._reuse import Reuse
@@ -26,6 +27,8 @@ from tutelage.rewards import RewardSource
 @dataclass(frozen=True, kw_only=True)
 class PPOLagrangianConfig(PPOConfig):
     """How constrained proximal policy optimisation learns."""
+
+    stale: ClassVar[Stale] = "refused"
 
     cost: str = ""
     """what harm costs: a cost-model folder, any other name that --reward takes, or `lack:` before one of a score

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
+from tutelage.algorithms._ahead import Stale
 from tutelage.algorithms._base import Parts
 from tutelage.algorithms._online import Answers, Online, OnlineConfig
 from tutelage.batches import Credited, Loss
@@ -23,6 +24,8 @@ Baseline = Literal["none", "mean", "moving"]
 @dataclass(frozen=True, kw_only=True)
 class ReinforceConfig(OnlineConfig):
     """How REINFORCE learns."""
+
+    stale: ClassVar[Stale] = "weighed"
 
     baseline: Baseline = "mean"
     """what an answer's reward is held against: the mean of the step's *other* answers, a moving mean of the steps

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
+from tutelage.algorithms._ahead import Stale
 from tutelage.algorithms._groups import Grouped, GroupedConfig
 from tutelage.algorithms._online import Answers
 from tutelage.batches import Credited, Loss
@@ -19,6 +21,8 @@ from tutelage.ops.shaping import on_every
 @dataclass(frozen=True, kw_only=True)
 class RLOOConfig(GroupedConfig):
     """How RLOO learns."""
+
+    stale: ClassVar[Stale] = "weighed"
 
     clip: float = 0.0
     """with several --updates: how far an answer's probability ratio may leave 1 before its gradient stops (TRL: 0.2);

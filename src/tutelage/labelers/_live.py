@@ -6,16 +6,15 @@ again, finds it, and goes on with it.
 
 from __future__ import annotations
 
-import os
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, TypeVar
 
-from tutelage.errors import MissingInputError, TryAgainError, UsageError
+from tutelage.errors import MissingInputError, ServiceError, TryAgainError, UsageError
+from tutelage.labelers._asker import asker
 from tutelage.labelers._posing import Key, Plan, Posed, guesses_of, items_of, key, known_of, pose
 from tutelage.labelers._voice import Say, Voice
 from tutelage.labelers.simulated import Simulated
@@ -26,6 +25,8 @@ from tutelage.store.labels import digest
 from tutelage.store.rows import text_json
 from tutelage.store.store import OpenQuestion, Store
 from tutelage.types import Comparison, Rating, Sample
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,8 @@ class Live:
         self._said: dict[Key, list[Rating]] = {}
         self._won: dict[Key, dict[str, float]] = {}
         self._closed: list[str] = []
+        self._ahead: list[str] = []
+        """batches that were posted and are not waited for yet"""
         if trainer is not None and not trainer.rehearsal:
             Store(url).close()  # a database that cannot be used is found before anything is sampled
 
@@ -88,21 +91,32 @@ class Live:
             return self._made_up(samples)
         if self.trainer is None and self.simulated is None:
             raise self._nobody(len(samples))
-        with Store(self.url) as store:
-            posed = pose(self.plan, store, samples)
-            batches = Batches(store.database)
-            name = self._name(samples, step)
-            batch = self._post(store, batches, name, posed, step)
-            told = guesses_of(self.plan, posed, samples, guesses)
-            self._wait(store, batches, batch, posed, told)
-            self._read(batches.settled(name), posed)
-            if self.shrinkage is not None:
-                self.scales = _scales(batches.heard_before(name), self.shrinkage)
+        name = self._name(samples, step)
+        self._lasting(lambda: self._heard(name, samples, step, guesses))
         self._closed.append(name)
+        self._ahead = [one for one in self._ahead if one != name]
         found = [self._is_known(sample) for sample in samples]
         if not all(found):
             self.warn(f"the deadline is over: nobody has judged {found.count(False)} of {len(found)} answers")
         return found
+
+    def post(self, samples: Sequence[Sample], step: int) -> None:
+        """Post a batch that is waited for later. It has twice the time: people have two batches before them."""
+        if self.simulated is not None or self.trainer is None or self.trainer.rehearsal:
+            return  # whoever answers at once is asked when the step comes
+        name = self._name(samples, step)
+        if name not in self._ahead:
+            self._lasting(lambda: self._put(name, samples, step))
+            self._ahead.append(name)
+
+    def cancel(self, samples: Sequence[Sample], step: int) -> None:
+        """The step of a batch that was posted will not come: its questions are handed out no more."""
+        if self.simulated is not None or self.trainer is None or self.trainer.rehearsal:
+            return
+        with Store(self.url) as store:
+            batches, name = Batches(store.database), self._name(samples, step)
+            if batches.there(name):
+                batches.cancel(name, actor=self._run())
 
     def __call__(self, samples: Sequence[Sample]) -> list[list[Rating]]:
         unknown = [sample for sample in samples if key(sample) not in self._said]
@@ -128,9 +142,7 @@ class Live:
     def settle(self) -> None:
         """The step has taken in what was said."""
         if self._closed:
-            with Store(self.url) as store:
-                for name in self._closed:
-                    Batches(store.database).consume(name)
+            self._lasting(self._consume)
             self._closed = []
 
     def level(self, rater: str, score: float) -> float:
@@ -145,27 +157,60 @@ class Live:
         return f"batch-{digest(self._run(), step, asked, said)}"
 
     def _run(self) -> str:
-        """The name under which the run asks, made once and kept in its folder."""
-        if self.trainer is None:
-            return "no run"
-        path = self.trainer.folder / "run.people"
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            draft = path.with_name(f".tmp-people-{os.getpid()}")
-            draft.write_text(uuid.uuid4().hex, encoding="ascii")
-            draft.replace(path)
-        return path.read_text(encoding="ascii")
+        """The name under which the run asks."""
+        return asker(self.trainer.folder, self.warn) if self.trainer is not None else "no run"
 
-    def _post(self, store: Store, batches: Batches, name: str, posed: Posed, step: int) -> Batch:
+    def _lasting(self, act: Callable[[], T]) -> T:
+        """Do it, again and again while the database is away: all there is to know is in it, and may be done twice."""
+        away = False
+        while True:
+            try:
+                done = act()
+            except ServiceError as error:
+                if self.trainer is None:
+                    raise
+                if not away:
+                    self.warn(f"{error.what}; waiting until it answers again, nothing is lost. Ctrl-C ends the run")
+                away = True
+                self.trainer.leave()
+                time.sleep(self.poll)
+                continue
+            if away:
+                self.say("the database answers again")
+            return done
+
+    def _heard(self, name: str, samples: Sequence[Sample], step: int, guesses: Sequence[float]) -> None:
+        """Wait for a batch until it is closed, and read what was said."""
+        with Store(self.url) as store:
+            posed = pose(self.plan, store, samples)
+            batches = Batches(store.database)
+            batch = self._post(store, batches, name, posed, step, self.plan.wait)
+            told = guesses_of(self.plan, posed, samples, guesses)
+            self._wait(store, batches, batch, posed, told)
+            self._read(batches.settled(name), posed)
+            if self.shrinkage is not None:
+                self.scales = _scales(batches.heard_before(name), self.shrinkage)
+
+    def _put(self, name: str, samples: Sequence[Sample], step: int) -> None:
+        with Store(self.url) as store:
+            posed = pose(self.plan, store, samples)
+            self._post(store, Batches(store.database), name, posed, step, 2 * self.plan.wait)
+
+    def _consume(self) -> None:
+        with Store(self.url) as store:
+            for name in self._closed:
+                Batches(store.database).consume(name)
+
+    def _post(self, store: Store, batches: Batches, name: str, posed: Posed, step: int, seconds: float) -> Batch:
         plan = self.plan
         items: list[Item] = []
         if not batches.there(name):
             items = items_of(self.plan, batches, posed)
             wanted = [question for question, item in zip(posed.questions, items, strict=True) if item.question]
             store.ask(wanted, plan.project, plan.raters)
-        kind = "pair" if plan.pairs else "scores"
-        told: dict[str, Any] = {"project": plan.project, "run": self._run(), "step": step, "kind": kind}
-        return batches.post(name, **told, items=items, wanted=plan.raters, seconds=plan.wait, late=plan.late)
+        told: dict[str, Any] = {"project": plan.project, "run": self._run(), "step": step}
+        told |= {"kind": "pair" if plan.pairs else "scores", "beside": self._ahead}
+        return batches.post(name, **told, items=items, wanted=plan.raters, seconds=seconds, late=plan.late)
 
     def _wait(self, store: Store, batches: Batches, batch: Batch, posed: Posed, guesses: Sequence[float]) -> None:
         """Until the batch is closed; the trainer may be killed at any moment of it."""
@@ -188,7 +233,7 @@ class Live:
                     return
                 if batch.late == "stop" and batch.seconds_left <= 0:
                     raise TryAgainError(
-                        f"after {self.plan.wait:g} s {batch.items - batch.settled} of {batch.items} answers lack "
+                        f"the deadline is over, and {batch.items - batch.settled} of {batch.items} answers lack "
                         f"judgements by {batch.wanted} raters",
                         where=f"{self.url}, project {batch.project}",
                         fix="let people rate (`tutelage rate serve`), then run the same command again: it waits again",

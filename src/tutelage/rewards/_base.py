@@ -43,6 +43,16 @@ class RewardSource(ABC):
             found = [one and other for one, other in zip(found, source.ready(samples, step), strict=True)]
         return found
 
+    def announce(self, samples: Sequence[Sample], step: int) -> None:
+        """`ready` will be asked for these answers later: what it needs may begin now, and nothing is waited for."""
+        for source in self.sources():
+            source.announce(samples, step)
+
+    def withdraw(self, samples: Sequence[Sample], step: int) -> None:
+        """`ready` will not be asked for these answers, which were announced."""
+        for source in self.sources():
+            source.withdraw(samples, step)
+
     def settle(self) -> None:
         """Take in what the last `score` saw: once per training step, never while evaluating."""
         return

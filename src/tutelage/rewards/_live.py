@@ -34,6 +34,14 @@ class Desk(Protocol):
         """
         ...
 
+    def post(self, samples: Sequence[Sample], step: int) -> None:
+        """Post the answers of a step before it is waited for."""
+        ...
+
+    def cancel(self, samples: Sequence[Sample], step: int) -> None:
+        """Ask no more about what was posted: the step will not come."""
+        ...
+
     def __call__(self, samples: Sequence[Sample]) -> list[list[Rating]]:
         """What was said of each answer that was waited for."""
         ...
@@ -47,7 +55,27 @@ class Desk(Protocol):
         ...
 
 
-class LiveHuman(Human):
+class _Asking(RewardSource):
+    """What both ways to ask share: a desk that asks, and a model that may stand in."""
+
+    desk: Desk
+    stand_in: RewardSource | None
+
+    @property
+    def live(self) -> bool:
+        return self.desk.live
+
+    def ready(self, samples: Sequence[Sample], step: int) -> list[bool]:
+        return self.desk.wait(samples, step, _guesses(self.stand_in, samples))
+
+    def announce(self, samples: Sequence[Sample], step: int) -> None:
+        self.desk.post(samples, step)
+
+    def withdraw(self, samples: Sequence[Sample], step: int) -> None:
+        self.desk.cancel(samples, step)
+
+
+class LiveHuman(_Asking, Human):
     """Scores by people who are asked while it trains.
 
     Args:
@@ -65,19 +93,12 @@ class LiveHuman(Human):
         super().__init__(desk, aspects, join, scales)
         self.desk, self.stand_in = desk, stand_in
 
-    @property
-    def live(self) -> bool:
-        return self.desk.live
-
-    def ready(self, samples: Sequence[Sample], step: int) -> list[bool]:
-        return self.desk.wait(samples, step, _guesses(self.stand_in, samples))
-
     def settle(self) -> None:
         super().settle()
         self.desk.settle()
 
 
-class LivePairs(RewardSource):
+class LivePairs(_Asking):
     """Which of two answers people prefer; the score of an answer is how often it was preferred to the others.
 
     Parts: `people` (the value), `people/pairs` (with how many others it was compared).
@@ -85,13 +106,6 @@ class LivePairs(RewardSource):
 
     def __init__(self, desk: Desk, stand_in: RewardSource | None = None) -> None:
         self.desk, self.stand_in = desk, stand_in
-
-    @property
-    def live(self) -> bool:
-        return self.desk.live
-
-    def ready(self, samples: Sequence[Sample], step: int) -> list[bool]:
-        return self.desk.wait(samples, step, _guesses(self.stand_in, samples))
 
     def score(self, samples: Sequence[Sample]) -> Scores:
         """An answer that says the same as all others to its prompt is as good as they are: one half."""

@@ -23,6 +23,7 @@ from tutelage.errors import (
     DeniedError,
     DiskError,
     MissingInputError,
+    ServiceError,
     TryAgainError,
     TutelageError,
     UsageError,
@@ -59,13 +60,13 @@ class Database:
         if self.path is not None:
             _prepare(self.path, create)
         self.engine = self._connect()
-        self.dialect = self.engine.dialect.name
+        self.dialect: str = self.engine.dialect.name
         self._migrate()
 
     def _connect(self) -> sa.Engine:
         shared: dict[str, Any] = {"json_serializer": lambda value: json.dumps(value, ensure_ascii=False)}
         if not self.url.startswith("sqlite"):
-            return sa.create_engine(self.url, **shared)
+            return sa.create_engine(self.url, pool_pre_ping=True, **shared)  # it may have been restarted meanwhile
         if self.path is None:
             shared["poolclass"] = StaticPool
         options = {"timeout": self.wait_seconds, "check_same_thread": False}
@@ -110,6 +111,11 @@ class Database:
 
     def _explain(self, error: DatabaseError) -> TutelageError:
         reason, where = str(error.orig), str(self.path or self.engine.url.render_as_string())
+        if self.dialect == "postgresql" and _is_away(error):
+            first = reason.splitlines()[0] if reason else "the connection was lost"
+            return ServiceError(
+                f"the database does not answer: {first}", where=where, fix="start PostgreSQL, or check --db"
+            )
         if isinstance(error, OperationalError) and ("locked" in reason or "busy" in reason):
             fix = "wait until the other command has finished, or find it with `fuser`; nothing was written"
             return TryAgainError(f"another process kept writing for {self.wait_seconds:g} s", where=where, fix=fix)
@@ -210,6 +216,14 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
 def _begin_sqlite(connection: sa.Connection) -> None:
     writing = connection.get_execution_options().get("writing", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+
+def _is_away(error: DatabaseError) -> bool:
+    """No connection: refused, cut, shut down or starting up (SQLSTATE classes 08 and 57P; none before it is made)."""
+    if error.connection_invalidated:
+        return True
+    state = getattr(error.orig, "sqlstate", None)
+    return isinstance(error, OperationalError) and (state is None or state.startswith(("08", "57P")))
 
 
 def _revision(connection: sa.Connection) -> str | None:

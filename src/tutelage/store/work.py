@@ -128,7 +128,8 @@ class Work:
             judgement = replace(judgement, comparison=row["id"])
             kept = connection.execute(sa.select(judgements).where(judgements.c.id == judgement.id)).mappings().first()
             if kept is not None:
-                if kept["withdrawn"] or judgement_of(kept) != judgement:
+                same = judgement_of(kept) == judgement and kept["purpose"] == row["task_purpose"]
+                if kept["withdrawn"] or not same:
                     raise ConflictError("this id stands for another judgement", fix="make a new id for a new answer")
                 return Kept(judgement.id, kept["extra"])
             check_judgement(judgement, question_of(row))

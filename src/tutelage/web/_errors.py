@@ -8,7 +8,15 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from tutelage.errors import DataError, DeniedError, DiskError, MissingInputError, TryAgainError, TutelageError
+from tutelage.errors import (
+    DataError,
+    DeniedError,
+    DiskError,
+    MissingInputError,
+    ServiceError,
+    TryAgainError,
+    TutelageError,
+)
 from tutelage.store.people import InvitationError
 from tutelage.store.work import ConflictError, UnknownTaskError
 from tutelage.web import _pages
@@ -26,6 +34,7 @@ STATUS: dict[type[TutelageError], int] = {
     UnknownTaskError: 404,
     ConflictError: 409,
     DiskError: 507,
+    ServiceError: 503,
     TryAgainError: 503,
     DataError: 400,
     MissingInputError: 404,
@@ -54,6 +63,9 @@ async def of_ours(request: Request, error: Exception) -> Response:
     if status == 507:
         what = "the disk of the server is full: this was not saved"
         return answer(request, 507, what=what, fix="it is sent again by itself; tell the admin")
+    if isinstance(error, ServiceError):  # where the database lies is not for raters to know
+        logger.warning("%s: %s", error.what, error.where)
+        return answer(request, status, what="the database does not answer just now", fix="it is sent again by itself")
     return answer(request, status, what=error.what, fix=error.fix or "")
 
 

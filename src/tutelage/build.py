@@ -13,6 +13,7 @@ from tutelage import _classical, registry
 from tutelage.algorithms import Algorithm, TrainConfig
 from tutelage.algorithms._reward_base import RewardModelConfig
 from tutelage.config import Resolved
+from tutelage.data.formats import require
 from tutelage.errors import UsageError
 from tutelage.labelers._feedback import freeze, is_database
 from tutelage.labelers._live import Trainer
@@ -172,3 +173,6 @@ def _require(config: TrainConfig, given: Given | None, *, model: bool = True) ->
         raise UsageError("--data is missing", fix="--data FILE.jsonl")
     if model and not config.model:
         raise UsageError("--model is missing", fix="--model FOLDER_OR_HUB_ID")
+    for named in (config.data, config.eval_data):
+        for path in named.split(",") if named and "://" not in named and "?" not in named else ():
+            require(Path(path))  # before a run folder is made for nothing

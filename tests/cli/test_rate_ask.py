@@ -57,3 +57,18 @@ def test_what_asks_nothing_is_refused(words: tuple[str, ...], code: int, tmp_pat
 
 def test_without_answers_there_is_nothing_to_ask_about(tmp_path: Path):
     assert main(["rate", "ask", "--db", str(tmp_path / "a.db")]) == 2
+
+
+def test_the_only_project_need_not_be_named_and_is_said(
+    tmp_path: Path, answers: str, capsys: pytest.CaptureFixture[str]
+):
+    words = ("rate", "ask", "--db", str(tmp_path / "a.db"), "--samples", answers, "--kinds", "pair")
+    assert main([*words, "--limit", "2", "--project", "news"]) == 0
+    assert "the only one" not in capsys.readouterr().out
+    assert main([*words, "--limit", "4"]) == 0
+    assert "project news, the only one in" in capsys.readouterr().out
+    assert main([*words, "--limit", "1", "--project", "sport"]) == 0
+    assert main([*words, "--limit", "1"]) == 0
+    with Store(tmp_path / "a.db") as store:
+        counts = {name: len(store.comparisons(name)) for name in ("news", "sport", "default")}
+    assert counts == {"news": 4, "sport": 1, "default": 1}, "where there are several, none is guessed"

@@ -41,7 +41,7 @@ def test_open_batches_are_listed_ended_and_cancelled(db: str, capsys: pytest.Cap
     assert [one["id"] for one in told(capsys, "--db", db)] == ["b0"]
     assert len(told(capsys, "--db", db, "--all")) == 2
     assert main(["rate", "batches", "--db", db]) == 0
-    assert "step 7  0 of 1 answers judged by 2, 2 judgements missing" in capsys.readouterr().out
+    assert "step 8  0 of 1 answers judged by 2, 2 judgements missing" in capsys.readouterr().out
 
 
 def test_mistakes_are_named(db: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,8 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class AskConfig(Asking):
-    """Make questions from sampled answers, for people to judge."""
+    """Make questions from sampled answers, for people to judge on the rating pages."""
 
+    samples: tuple[str, ...] = ()
+    """answers as `tutelage sample` writes them; several to a prompt make a question"""
+    overlap: int = 3
+    """people who judge each question"""
     limit: int = 0
     """at most so many questions, drawn at random by --seed; 0 = all"""
     where: tuple[str, ...] = ()

@@ -24,7 +24,7 @@ class Asking:
     samples: tuple[str, ...] = ()
     """answers as `tutelage sample` writes them; without, the open questions of the project are answered"""
     project: str = "default"
-    """questions and judgements that belong together"""
+    """questions and judgements that belong together; not given: the only project there is"""
     kinds: tuple[str, ...] = KINDS
     """kinds of question made of --samples: pair, ranking, scores"""
     overlap: int = 3

@@ -57,13 +57,14 @@ def batches(resolved: Resolved[BatchesConfig], ui: UI) -> int:
         ui.say(_line(batch))
     if not found:
         ui.say("no training run waits for people")
-    ui.result({"batches": [asdict(batch) for batch in found]})
+    ui.result({"batches": [asdict(batch) | {"step": batch.step + 1} for batch in found]})
     return 0
 
 
 def _line(batch: Batch) -> str:
+    """One line; steps are counted from 1, as in the log of the run."""
     left = f"deadline in {batch.seconds_left:.0f} s" if batch.seconds_left > 0 else "deadline over"
     state = f"open, {left}, then {batch.late}; {batch.held} being judged now" if batch.state == "open" else batch.state
     things = "pairs" if batch.kind == "pair" else "answers"
     judged = f"{batch.settled} of {batch.items} {things} judged by {batch.wanted}, {batch.missing} judgements missing"
-    return f"{batch.id}  project {batch.project}  step {batch.step}  {judged}; {state}"
+    return f"{batch.id}  project {batch.project}  step {batch.step + 1}  {judged}; {state}"

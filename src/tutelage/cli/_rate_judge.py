@@ -15,7 +15,7 @@ from tutelage.judge import RUBRIC, rubric_of
 
 @dataclass(frozen=True, kw_only=True)
 class JudgeConfig(Asking):
-    """Make questions from sampled answers and let a language model answer them; goes on where it was stopped."""
+    """Let a language model answer open questions, or new ones made of sampled answers, as one of the raters."""
 
     judge: tuple[str, ...]
     """who judges: BASE_URL#MODEL of any service that speaks OpenAI's chat completions, such as
@@ -29,7 +29,7 @@ class JudgeConfig(Asking):
     kinds: tuple[str, ...] = ("pair",)
     """kinds of question made of --samples: pair, ranking, scores"""
     overlap: int = 1
-    """raters per question; more than there are judges leaves the rest to people"""
+    """judgements per new question; more than there are judges leaves the rest to people"""
     at_once: int = 8
     """requests under way at the same time"""
     timeout: float = 120.0
@@ -47,7 +47,7 @@ class JudgeConfig(Asking):
 
 
 def judge(resolved: Resolved[JudgeConfig], ui: UI) -> int:
-    """Let judges answer; every step can be repeated without doing anything twice."""
+    """Let a language model answer open questions as one of the raters; goes on where it was stopped."""
     from tutelage.labelers.judged import JudgedLabeler, judge_at, named_apart
     from tutelage.store.store import Store
 

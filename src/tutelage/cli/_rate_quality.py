@@ -26,7 +26,7 @@ class Project:
     changes: tuple[str, ...] = ()
     """NAME=VALUE; lists with commas; without any, the settings are shown"""
     project: str = "default"
-    """project; made when there is none and something is set"""
+    """project, made when it is not there and something is set; not given: the only project there is"""
     positional: ClassVar[str] = "changes"
 
 
@@ -37,7 +37,7 @@ class Select:
     db: str
     """database of the ratings"""
     project: str = "default"
-    """project whose open pairs are the pool"""
+    """project whose open pairs are the pool; not given: the only project there is"""
     reward: str = ""
     """folder of a reward model with several heads, or JSON lines of sample (or prompt, completion) and scores"""
     method: str = ""

@@ -68,7 +68,8 @@ class UI:
         table = Table(title=title or None, title_justify="left")
         for column in columns:
             numeric = all(isinstance(row.get(column), (int, float, type(None))) for row in rows)
-            widest = max(len(_cell(row.get(column))) for row in rows)
+            words = [_cell(row.get(column)) for row in rows] + column.split()
+            widest = max(len(word) for word in words)
             justify = "right" if numeric else "left"
             table.add_column(column, justify=justify, overflow="fold", min_width=min(widest, _WHOLE))
         for row in rows:

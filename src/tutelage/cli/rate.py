@@ -12,6 +12,7 @@ from tutelage.cli._rate_asking import Asking, questions_of
 from tutelage.cli._rate_batches import BatchesConfig, batches
 from tutelage.cli._rate_export import Copy, Export, check_project, copy, export
 from tutelage.cli._rate_judge import JudgeConfig, judge
+from tutelage.cli._rate_project import only_project
 from tutelage.cli._rate_quality import Project, Select, project, select
 from tutelage.cli._rate_serve import Invite, Serve, invite, serve
 from tutelage.cli._rate_stats import COUNTS, show, told_of
@@ -31,8 +32,6 @@ class Simulate(Asking):
     """hidden taste: `news`, or package.module:function of (prompt's meta, answer) → {"overall": 0 to 1, aspects …}"""
     raters: str = "default"
     """default (ten, three of them bad) or fresh:N (N ordinary ones)"""
-    awaited: bool = False
-    """answer also what a training run waits for; else that is left to people, whose word the run wants"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +45,7 @@ class Import:
     kind: Literal["auto", "preference", "ranking", "rated", "raw"] = "auto"
     """what the rows are"""
     project: str = "default"
-    """questions and judgements that belong together"""
+    """questions and judgements that belong together; not given: the only project there is"""
     rater: str = "imported"
     """who judged, where the rows do not say"""
     on_bad: Literal["error", "skip"] = "error"
@@ -63,7 +62,7 @@ class Stats:
     db: str
     """database of the ratings"""
     project: str = "default"
-    """questions and judgements that belong together"""
+    """questions and judgements that belong together; not given: the only project there is"""
     out: str = ""
     """also write everything to this JSON file"""
 
@@ -72,7 +71,6 @@ def simulate(resolved: Resolved[Simulate], ui: UI) -> int:
     """Let simulated raters judge answers; every step can be repeated without doing anything twice."""
     from tutelage.data.taste import named_taste
     from tutelage.labelers.simulated import Simulated, raters
-    from tutelage.store.batches import Batches
     from tutelage.store.store import Store
 
     config = resolved.config
@@ -86,9 +84,7 @@ def simulate(resolved: Resolved[Simulate], ui: UI) -> int:
     comparisons = questions_of(config, ui)
     with Store(config.db, create=bool(comparisons)) as store:
         asked = store.ask(comparisons, config.project, config.overlap)
-        kept = set[str]() if config.awaited else Batches(store.database).asked_now(config.project)
-        waiting = [one for one in store.open_questions(config.project) if one.comparison.id not in kept]
-        wanted = sum(one.missing for one in waiting)
+        wanted = sum(open_.missing for open_ in store.open_questions(config.project))
         done = 0
         with ui.progress("judging", wanted) as bar:
 
@@ -97,11 +93,9 @@ def simulate(resolved: Resolved[Simulate], ui: UI) -> int:
                 bar.advance(given - done)
                 done = given
 
-            given = labeler.answer(store, waiting, progress)
+            given = labeler.label(store, config.project, progress)
         counts = store.stats(config.project)
     ui.say(f"{asked} new questions, {given} new judgements by {len(labeler.raters)} simulated raters in {config.db}")
-    if kept:
-        ui.say(f"left to people, whose word a training run waits for: {len(kept)} questions (--awaited answers them)")
     _show_totals(ui, counts, config.project)
     ui.result({"new_questions": asked, "new_judgements": given, **counts})
     return 0
@@ -204,15 +198,15 @@ def _show_totals(ui: UI, counts: Mapping[str, int], project: str) -> None:
 
 VERBS = {
     "serve": (Serve, serve),
-    "invite": (Invite, invite),
-    "ask": (AskConfig, ask),
-    "simulate": (Simulate, simulate),
-    "judge": (JudgeConfig, judge),
-    "import": (Import, import_),
-    "export": (Export, export),
+    "invite": (Invite, only_project(invite)),
+    "ask": (AskConfig, only_project(ask)),
+    "simulate": (Simulate, only_project(simulate)),
+    "judge": (JudgeConfig, only_project(judge)),
+    "import": (Import, only_project(import_)),
+    "export": (Export, only_project(export)),
     "copy": (Copy, copy),
-    "stats": (Stats, stats),
+    "stats": (Stats, only_project(stats)),
     "batches": (BatchesConfig, batches),
-    "project": (Project, project),
-    "select": (Select, select),
+    "project": (Project, only_project(project)),
+    "select": (Select, only_project(select)),
 }

@@ -198,11 +198,10 @@ def detect_kind(paths: Paths, columns: Mapping[str, str] | None = None) -> Kind:
     return next(kind for kind in KINDS if kind == found)
 
 
-def rows_of(path: Path, problems: Problems) -> Iterator[Row]:
-    """The raw rows of a file or folder.
-
+def require(path: Path) -> None:
+    """
     Raises:
-        MissingInputError, UsageError, DataError: see `load`.
+        MissingInputError: no such file or folder.
     """
     if not path.exists():
         where = path.parent if path.parent != Path() else Path.cwd()
@@ -210,6 +209,15 @@ def rows_of(path: Path, problems: Problems) -> Iterator[Row]:
         raise MissingInputError(
             "no such file or folder", where=str(path if path.is_absolute() else where / path.name), fix=fix
         )
+
+
+def rows_of(path: Path, problems: Problems) -> Iterator[Row]:
+    """The raw rows of a file or folder.
+
+    Raises:
+        MissingInputError, UsageError, DataError: see `load`.
+    """
+    require(path)
     if path.is_dir():
         if parquet.is_saved_dataset(path):
             yield from parquet.read_saved_dataset(path)

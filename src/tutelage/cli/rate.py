@@ -32,6 +32,8 @@ class Simulate(Asking):
     """hidden taste: `news`, or package.module:function of (prompt's meta, answer) → {"overall": 0 to 1, aspects …}"""
     raters: str = "default"
     """default (ten, three of them bad) or fresh:N (N ordinary ones)"""
+    awaited: bool = False
+    """answer also what a training run waits for; else that is left to people, whose word the run wants"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +73,7 @@ def simulate(resolved: Resolved[Simulate], ui: UI) -> int:
     """Let simulated raters judge answers; every step can be repeated without doing anything twice."""
     from tutelage.data.taste import named_taste
     from tutelage.labelers.simulated import Simulated, raters
+    from tutelage.store.batches import Batches
     from tutelage.store.store import Store
 
     config = resolved.config
@@ -84,7 +87,9 @@ def simulate(resolved: Resolved[Simulate], ui: UI) -> int:
     comparisons = questions_of(config, ui)
     with Store(config.db, create=bool(comparisons)) as store:
         asked = store.ask(comparisons, config.project, config.overlap)
-        wanted = sum(open_.missing for open_ in store.open_questions(config.project))
+        kept = set[str]() if config.awaited else Batches(store.database).asked_now(config.project)
+        waiting = [one for one in store.open_questions(config.project) if one.comparison.id not in kept]
+        wanted = sum(one.missing for one in waiting)
         done = 0
         with ui.progress("judging", wanted) as bar:
 
@@ -93,9 +98,11 @@ def simulate(resolved: Resolved[Simulate], ui: UI) -> int:
                 bar.advance(given - done)
                 done = given
 
-            given = labeler.label(store, config.project, progress)
+            given = labeler.answer(store, waiting, progress)
         counts = store.stats(config.project)
     ui.say(f"{asked} new questions, {given} new judgements by {len(labeler.raters)} simulated raters in {config.db}")
+    if kept:
+        ui.say(f"left to people, whose word a training run waits for: {len(kept)} questions (--awaited answers them)")
     _show_totals(ui, counts, config.project)
     ui.result({"new_questions": asked, "new_judgements": given, **counts})
     return 0

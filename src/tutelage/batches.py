@@ -40,6 +40,13 @@ class Batch(Protocol):
         ...
 
 
+def onto(tensor: Tensor, device: torch.device) -> Tensor:
+    """`tensor` on `device`; to a GPU through pinned memory, so that the host goes on before the copy has arrived."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
 @dataclass(frozen=True)
 class TokenBatch:
     """B sequences, packed.
@@ -115,7 +122,7 @@ class TokenBatch:
     def answers(self, values: Tensor) -> Tensor:
         """Lay one value per learned token, `[mask.sum()]`, out as `[B, R]`, right-padded with 0 (differentiable)."""
         out = values.new_zeros(self.answer_mask.shape)
-        return out.masked_scatter(self.answer_mask.to(values.device), values)
+        return out.masked_scatter(onto(self.answer_mask, values.device), values)
 
     def select(self, rows: Sequence[int]) -> TokenBatch:
         starts, lengths = self.starts.tolist(), self.lengths.tolist()

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import math
 
 import numpy as np
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from tutelage.data.template import Renderer
 from tutelage.errors import UsageError
@@ -26,29 +24,6 @@ TEXTS = ("hi", "The mayor", "周一，北城市长 on Monday " * 2, "A fire clos
 PROMPTS = [Prompt(str(i), (Message("user", text),)) for i, text in enumerate(TEXTS)]
 
 pytestmark = pytest.mark.skipif(not native.available("decoder"), reason=native.why_not("decoder") or "there is one")
-
-
-@pytest.fixture(scope="module")
-def folder_of(tmp_path_factory, tiny_tokenizer):
-    """`folder_of("llama")` → two layers whose heads are 16 wide, two of them to a key-value head where that can be."""
-
-    def make(family: str, **more):
-        tokenizer = AutoTokenizer.from_pretrained(tiny_tokenizer)
-        sizes = {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 128} if family == "gpt2" else {
-            "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
-            "head_dim": 16, "intermediate_size": 96, "max_position_embeddings": 128,
-        }  # fmt: skip
-        ends = {"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
-        config = AutoConfig.for_model(family, vocab_size=len(tokenizer), **sizes, **ends, **more)
-        config.initializer_range = 0.15
-        path = tmp_path_factory.mktemp(family)
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            AutoModelForCausalLM.from_config(config).save_pretrained(path)
-        tokenizer.save_pretrained(path)
-        return path
-
-    return functools.cache(make)
 
 
 def policy_of(folder, dtype="float32", **options):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from tutelage.cli._checks import Finding, check_machine, check_place, check_versions
 from tutelage.cli._ui import UI, counted
@@ -66,7 +67,22 @@ def _accelerator() -> list[Finding]:
         free, total = torch.cuda.mem_get_info()
         name = torch.cuda.get_device_name()
         found += f", {name}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free, bf16 {torch.cuda.is_bf16_supported()}"
-    return [*threads, Finding("accelerator", found)]
+    return [*threads, Finding("accelerator", found), *_kernels(device)]
+
+
+def _kernels(device: Any) -> list[Finding]:
+    """What the fast engine would use on a GPU (docs/performance.md)."""
+    import torch
+
+    from tutelage.ops import varlen
+
+    if device is None or device.type != "cuda":
+        return []
+    tf32 = "on" if torch.backends.cuda.matmul.allow_tf32 else "off: --dtype float32 is float32"
+    reason = varlen.why_not(torch.device("cuda", torch.cuda.current_device()), torch.bfloat16, 64)
+    packed = f"attention pads each batch: {reason}" if reason else "packed attention by flash kernels in bfloat16"
+    found = f"{packed}; sampling by CUDA graphs; TF32 {tf32}"
+    return [Finding("fast engine on the GPU", found, "note" if reason else "ok")]
 
 
 def _threads(used: int) -> Finding:

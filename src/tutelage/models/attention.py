@@ -16,9 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
-from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from tutelage.batches import onto
+from tutelage.ops import varlen
 from tutelage.ops.attention import Segments, attend, usable
 
 NAME = "tutelage"
@@ -35,13 +36,24 @@ class Packing:
     """int64 [T]: place of each token in the `[B, L]` grid (L = the longest), for one padded attention call"""
     segments: Segments | None = None
     """for attention in C++, where that is wanted"""
+    bounds: varlen.Bounds | None = None
+    """for the kernels of a GPU, where they are wanted"""
 
     @classmethod
     def of(
-        cls, lengths: Tensor, rows: Tensor, positions: Tensor, device: torch.device, segments: Segments | None = None
+        cls,
+        lengths: Tensor,
+        rows: Tensor,
+        positions: Tensor,
+        device: torch.device,
+        segments: Segments | None = None,
+        *,
+        bounds: bool = False,
     ) -> Packing:
         """`lengths` int64 [B]; `rows`, `positions` int64 [T] as in `TokenBatch`."""
-        return cls(lengths.tolist(), (rows * int(lengths.max()) + positions).to(device), segments)
+        sizes = lengths.tolist()
+        found = varlen.Bounds.of(sizes, device) if bounds else None
+        return cls(sizes, onto(rows * int(lengths.max()) + positions, device), segments, found)
 
 
 class SlotCache:
@@ -113,12 +125,21 @@ def attention(
         return _causal(query, key, value, scaling, sliding_window).transpose(1, 2).contiguous(), None
     if cache is not None:
         cache.prefill(layer, _grid(key, packing), _grid(value, packing))
-    if packing.segments is not None:
-        rows = [each[0].transpose(0, 1) for each in _cast(query, key, value)]
-        if usable(*rows):
-            scale = query.shape[3] ** -0.5 if scaling is None else scaling
-            return attend(rows[0], rows[1], rows[2], packing.segments, scale, sliding_window)[None], None
-    return _packed(query, key, value, packing, scaling, sliding_window), None
+    return attend_packed(query, key, value, packing, scaling, sliding_window), None
+
+
+def attend_packed(
+    query: Tensor, key: Tensor, value: Tensor, packing: Packing, scaling: float | None, window: int | None
+) -> Tensor:
+    """Query `[1, H, T, D]`, key and value `[1, Hk, T, D]` → `[1, T, H, D]`, by the fastest way that takes them."""
+    if packing.segments is not None or packing.bounds is not None:
+        q, k, v = (each[0].transpose(0, 1) for each in _cast(query, key, value))
+        scale = query.shape[3] ** -0.5 if scaling is None else scaling
+        if packing.bounds is not None and varlen.usable(q, k, v):
+            return varlen.attend(q, k, v, packing.bounds, scale, window)[None]
+        if packing.segments is not None and usable(q, k, v):
+            return attend(q, k, v, packing.segments, scale, window)[None]
+    return _packed(query, key, value, packing, scaling, window)
 
 
 def _cast(*tensors: Tensor) -> list[Tensor]:
@@ -180,20 +201,19 @@ def _decode(
     return out.reshape(1, count, -1, query.shape[3])
 
 
-def _no_mask(*_: Any, **__: Any) -> None:
-    """Our attention needs no mask tensor: boundaries come with `packing`."""
-
-
 def plug_in(model: Any) -> None:
-    """Let a stock transformers model use this attention."""
+    """Let a stock transformers model use this attention.
+
+    It has no mask function, so that transformers makes no mask: boundaries come with `packing`, and looking for them in
+    the positions would make the host wait for the device in every forward.
+    """
     ALL_ATTENTION_FUNCTIONS.register(NAME, attention)
-    ALL_MASK_ATTENTION_FUNCTIONS.register(NAME, _no_mask)
     model.set_attn_implementation(NAME)
 
 
-def packing_for(lengths: Sequence[int], device: torch.device) -> Packing:
+def packing_for(lengths: Sequence[int], device: torch.device, *, bounds: bool = False) -> Packing:
     """The packing of sequences of these lengths."""
     sizes = torch.tensor(list(lengths), dtype=torch.int64)
     rows = torch.repeat_interleave(torch.arange(len(sizes)), sizes)
     positions = torch.arange(int(sizes.sum())) - (torch.cumsum(sizes, 0) - sizes)[rows]
-    return Packing.of(sizes, rows, positions, device)
+    return Packing.of(sizes, rows, positions, device, bounds=bounds)

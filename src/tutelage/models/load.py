@@ -364,7 +364,7 @@ def _verify(backbone: Policy | Scorer, wanted: Tensor, head: Callable[[Tensor], 
             where=backbone.name,
             fix="this architecture scales its logits or mixes tokens in a way that tutelage does not know yet",
         )
-    if chosen == torch.float32 or sure or backbone.device.type != "cpu":
+    if chosen == torch.float32 or sure:
         backbone.compute_dtype = chosen
         return
     backbone.compute_dtype, spread = chosen, max(float(wanted.abs().max()), 1e-3)

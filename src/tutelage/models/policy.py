@@ -11,12 +11,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from tutelage.batches import TokenBatch
+from tutelage.batches import TokenBatch, onto
 from tutelage.errors import UsageError
 from tutelage.models.attention import Packing, SlotCache
 from tutelage.models.body import Body, UnfitError
 from tutelage.models.heads import Heads
 from tutelage.models.tree import tree_of
+from tutelage.ops import varlen
 from tutelage.ops.allocator import keep_memory
 from tutelage.ops.attention import Segments
 from tutelage.ops.logprobs import linear_logprobs
@@ -73,6 +74,9 @@ class Backbone(nn.Module):
         self.engine, self._body = engine, None
         if engine == "plain":
             return
+        if self.device.type == "cuda":
+            self._require_kernels(engine)
+            return
         if self.device.type == "cpu":
             keep_memory()
         try:
@@ -87,6 +91,17 @@ class Backbone(nn.Module):
             if self.device.type == "cpu":
                 self.notes.append(f"its layers are computed by PyTorch, which is slower than our own way: {error}")
 
+    def _require_kernels(self, engine: Engine) -> None:
+        config = self.core.config
+        depth = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        reason = varlen.why_not(self.device, self.compute_dtype, depth)
+        if reason and engine == "fast":
+            raise UsageError(
+                f"the fast engine cannot compute attention: {reason}", where=self.name, fix="--engine auto"
+            )
+        if reason:
+            self.notes.append(f"attention pads each batch to its longest sequence, which wastes work: {reason}")
+
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Matrix products in bfloat16 where that was chosen; weights and losses stay float32."""
         if self.compute_dtype == torch.float32:
@@ -100,17 +115,19 @@ class Backbone(nn.Module):
             UsageError: a sequence is longer than the model's positions.
         """
         self._require_room(batch)
-        segments = Segments.of(batch.sizes()) if self.engine != "plain" and cache is None else None
+        device, fast = self.device, self.engine != "plain"
+        segments = Segments.of(batch.sizes()) if fast and cache is None and device.type == "cpu" else None
         if self._body is not None and segments is not None:
             return self._body.hidden(batch.tokens, batch.positions, segments, self.compute_dtype)
-        packing = Packing.of(batch.lengths, batch.rows, batch.positions, self.device, segments)
+        on_gpu = fast and device.type == "cuda"
+        packing = Packing.of(batch.lengths, batch.rows, batch.positions, device, segments, bounds=on_gpu)
         return self.forward_body(batch.tokens, batch.positions, packing=packing, cache=cache)
 
     def states(self, batch: TokenBatch, places: Tensor) -> Tensor:
         """Hidden states `[N, H]` after the tokens at `places`, int64 [N]; a prompt that rows share is computed once."""
         tree = tree_of(batch) if self._body is not None else None
         if tree is None or self._body is None:
-            return self.hidden(batch)[places.to(self.device)]
+            return self.hidden(batch)[onto(places, self.device)]
         self._require_room(batch)
         hidden = self._body.hidden(tree.tokens, tree.positions, tree.segments, self.compute_dtype)
         return hidden.index_select(0, tree.where[places])
@@ -127,8 +144,8 @@ class Backbone(nn.Module):
     def forward_body(self, tokens: Tensor, positions: Tensor, **layout: Any) -> Tensor:
         """One pass of the stock body over `tokens` [T] at `positions` [T] → `[T, H]`."""
         out = self.core.base_model(
-            input_ids=tokens[None].to(self.device),
-            position_ids=positions[None].to(self.device),
+            input_ids=onto(tokens, self.device)[None],
+            position_ids=onto(positions, self.device)[None],
             use_cache=False,
             **layout,
         )
@@ -163,11 +180,11 @@ class Policy(Backbone):
         with self.autocast():
             # the state before a token predicts it: the one shift in the house
             hidden = self.states(batch, learned - 1)
-        targets = batch.tokens[learned].to(hidden.device)
+        targets = onto(batch.tokens[learned], hidden.device)
         head, kind = self.head, hidden.dtype if self.engine == "plain" else self.compute_dtype
         logprobs, entropy = linear_logprobs(
             hidden.to(kind),
-            head.weight.to(kind),
+            head.weight.to(kind) if self.engine == "plain" else head.weight,
             targets,
             temperature,
             bias=getattr(head, "bias", None),

@@ -1,7 +1,8 @@
-"""The fast engine, on CPUs: decoding in C++ (models/decode.py) over slots that are refilled as answers stop.
+"""The fast engine. On CPUs: decoding in C++ (models/decode.py) over slots that are refilled as answers stop.
 
 Each pass runs one new token of every answer under way together with the prompts that take the slots just freed. A row's
 numbers depend on its own sequence alone, bit for bit, so no answer depends on slots, order or company.
+On GPUs: sampling/graphs.py.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from tutelage.models.policy import Policy
 from tutelage.sampling._answers import Drawn, draw, limits, names, noise, rollouts, stops
 from tutelage.sampling._base import Sampler, Sampling
 from tutelage.sampling._slots import Slots, Whole
+from tutelage.sampling.graphs import Graphs
 from tutelage.sampling.local import Local
 from tutelage.types import Prompt
 
@@ -43,12 +45,13 @@ class Fast(Sampler):
         """
         Args:
             slots: how many answers are under way at once; memory grows with it, results do not depend on it.
-            say: told in one sentence when, on a CPU, the plain engine has to do.
+            say: told in one sentence when, on a CPU or CUDA, the plain engine has to do.
         """
         self.renderer = renderer
         self.sampling = sampling
         self.slots = slots
         self.say = say
+        self._on_gpu = Graphs(renderer, sampling, slots, say)
         self._policy: Policy | None = None
         self._decoder: Decoder | None = None
         self._pages: Pages | None = None
@@ -59,6 +62,8 @@ class Fast(Sampler):
         Raises:
             UsageError: `policy.engine` is `fast`, and our decoder cannot run the model.
         """
+        if policy.device.type == "cuda" and policy.engine != "plain":
+            return self._on_gpu.sample(policy, prompts, n, seed)
         decoder = self._decoder_of(policy)
         if decoder is None:
             return Local(self.renderer, self.sampling).sample(policy, prompts, n, seed)

@@ -145,13 +145,12 @@ class Optimizer:
     def _clip(self, name: str, members: dict[str, Tensor], whole: float) -> float:
         """Turn sums into means and hold the module's norm under the limit; the modules do not shrink each other."""
         gradients = [p.grad for p in members.values() if p.grad is not None]
-        for gradient in gradients:
-            gradient.div_(whole)
+        if gradients:
+            torch._foreach_div_(gradients, whole)  # one kernel on a GPU, instead of one for each parameter
         norm = float(nn.utils.get_total_norm(gradients)) if gradients else 0.0
         _require_finite(norm, f"gradient of the {name}", None)
         if norm > self.config.max_grad_norm > 0:
-            for gradient in gradients:
-                gradient.mul_(self.config.max_grad_norm / norm)
+            torch._foreach_mul_(gradients, self.config.max_grad_norm / norm)
         return norm
 
     def _tokens_per_part(self) -> int:

@@ -17,9 +17,11 @@ STANDARD_ERRORS = 4.0
 """how far mean lengths and log-probabilities of sampled answers may differ"""
 
 
-def judged(rows: list[dict[str, Any]], job: Job, sides: list[Started], model: Path) -> list[dict[str, Any]]:
+def judged(
+    rows: list[dict[str, Any]], job: Job, sides: list[Started], model: Path, device: str = "cpu"
+) -> list[dict[str, Any]]:
     """The rows with `same_work` ("yes", or why not) and the numbers that it was judged by."""
-    said = {side.side.name: _evidence(job, side, model) for side in sides}
+    said = {side.side.name: _evidence(job, side, model, device) for side in sides}
     for row in rows:
         ours, theirs = said[f"tutelage, {row['ours']}"], said[f"{row['peer']}, {row['setting']}"]
         row["evidence"] = {"tutelage": ours, "theirs": theirs}
@@ -29,11 +31,11 @@ def judged(rows: list[dict[str, Any]], job: Job, sides: list[Started], model: Pa
     return rows
 
 
-def _evidence(job: Job, side: Started, model: Path) -> dict[str, Any]:
+def _evidence(job: Job, side: Started, model: Path, device: str) -> dict[str, Any]:
     rounds = side.rounds
     found: dict[str, Any] = {"weights": rounds[0].get("weights", "")}
     if job.name.startswith("sample"):
-        return found | _likelihood([row for one in rounds for row in one["answers"]], model)
+        return found | _likelihood([row for one in rounds for row in one["answers"]], model, device)
     for name in ("loss", "reward/margin", "reward/mean", "policy/stop_rate", "policy/entropy"):
         if all(one.get(name) for one in rounds):
             found[name] = [round(statistics.fmean(one[name]), 5) for one in rounds]
@@ -74,14 +76,14 @@ def _faults(job: Job, ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]
     return found
 
 
-def _likelihood(answers: list[list[int]], model: Path) -> dict[str, float]:
+def _likelihood(answers: list[list[int]], model: Path, device: str) -> dict[str, float]:
     """Mean length, and mean log-probability per token under the plain float32 model: the same instrument for all."""
     import torch
 
     from tutelage.batches import TokenBatch
     from tutelage.models.load import load_policy
 
-    policy = load_policy(str(model), dtype="float32", device="cpu")
+    policy = load_policy(str(model), dtype="float32", device=device)
     totals: list[float] = []
     for start in range(0, len(answers), 32):
         rows = [(row[1:], [False] * row[0] + [True] * (len(row) - 1 - row[0])) for row in answers[start : start + 32]]

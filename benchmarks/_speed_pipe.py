@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -49,8 +50,11 @@ class Gate:
 
     def report(self, facts: dict[str, Any]) -> None:
         """A round is over; waits for the next."""
+        _arrive()
         wall, cpu, faults = (now - then for now, then in zip(_now(), self._from, strict=True))
-        found = {"wall": wall, "cpu": cpu, "faults": faults, "peak_gib": peak_gib()}
+        on_device = device_gib()
+        peak = peak_gib() if on_device is None else on_device
+        found = {"wall": wall, "cpu": cpu, "faults": faults, "peak_gib": peak}
         self._tell(found | {"resident_gib": resident_gib()} | facts)
 
     def _tell(self, message: dict[str, Any]) -> None:
@@ -58,12 +62,31 @@ class Gate:
         self._out.flush()
         if not self._in.readline():
             os._exit(0)  # nothing of a peer's own ending is wanted
+        _arrive()
         self._from = _now()
 
 
 def _now() -> tuple[float, float, int]:
     used = resource.getrusage(resource.RUSAGE_SELF)
     return time.perf_counter(), used.ru_utime + used.ru_stime, used.ru_minflt
+
+
+def _cuda() -> Any:
+    """torch.cuda where this process has used it; nothing is imported for it."""
+    torch = sys.modules.get("torch")
+    return torch.cuda if torch is not None and torch.cuda.is_initialized() else None
+
+
+def _arrive() -> None:
+    """Wait for what a GPU was asked to do, so that a clock tells of work and not of asking."""
+    if cuda := _cuda():
+        cuda.synchronize()
+
+
+def device_gib() -> float | None:
+    """The most GPU memory that tensors of this process ever held; None where it uses no GPU."""
+    cuda = _cuda()
+    return None if cuda is None else cuda.max_memory_allocated() / 2**30
 
 
 def peak_gib() -> float:

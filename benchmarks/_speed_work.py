@@ -18,12 +18,12 @@ from _speed_jobs import SEED, Job, Model, rows
 _CONSONANTS, _VOWELS = "bdfgklmnprstvz", "aeiou"
 
 
-def prepare(folder: Path, model: Model) -> Path:
+def prepare(folder: Path, model: Model, device: str = "cpu") -> Path:
     """`folder/model`, `folder/scorer` and `folder/words.json`; the same shape gives the same weights on one machine."""
     if not (folder / "words.json").is_file():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        words = _start(folder, model)
+        words = _start(folder, model, device)
         (folder / "words.json").write_text(json.dumps(words), encoding="utf-8")
     return folder
 
@@ -50,7 +50,7 @@ def sha256(folder: Path) -> str:
     return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
 
 
-def _start(folder: Path, model: Model) -> list[str]:
+def _start(folder: Path, model: Model, device: str) -> list[str]:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -66,7 +66,7 @@ def _start(folder: Path, model: Model) -> list[str]:
     target = folder / "model"
     made.save_pretrained(str(target))
     tokenizer.save_pretrained(str(target))
-    _teach(target, model, words)
+    _teach(target, model, words, device)
     load_scorer(str(target), dtype="float32", device="cpu", head="normal", seed=SEED).save(folder / "scorer")
     return words
 
@@ -85,7 +85,7 @@ def _sizes(model: Model, tokenizer: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _teach(target: Path, model: Model, words: list[str]) -> None:
+def _teach(target: Path, model: Model, words: list[str], device: str) -> None:
     """A few steps on documents of geometric length, mean 40 tokens: the stop token gets a real hazard."""
     import torch
 
@@ -94,7 +94,7 @@ def _teach(target: Path, model: Model, words: list[str]) -> None:
     from tutelage.data.template import Renderer
     from tutelage.models.load import load_policy
 
-    policy = load_policy(str(target), dtype="bfloat16", device="cpu")
+    policy = load_policy(str(target), dtype="bfloat16", device=device)
     renderer = Renderer(policy.tokenizer)
     draw = random.Random(SEED)
     weights = [1 / (rank + 5) for rank in range(len(words))]

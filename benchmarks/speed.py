@@ -38,7 +38,7 @@ def main() -> int:
     """Measure what was asked for; print a table and store the rows."""
     asked = _asked()
     asked.out.mkdir(parents=True, exist_ok=True)
-    kept = asked.results / f"speed-{asked.tag}.json"
+    kept = asked.results / f"{'speed' if asked.device == 'cpu' else 'gpu'}-{asked.tag}.json"
     found: dict[str, Any] = {"command": _command()}
     found |= {"machine": machine(asked), "rows": [], "growth": []}
     for model in asked.models:
@@ -68,6 +68,7 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--models", nargs="+", default=["small"], choices=list(MODELS))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=0, help="optimiser steps (calls) in a round; 0 = as the job says")
+    parser.add_argument("--larger", type=int, default=1, help="every batch this many times larger, for a GPU")
     parser.add_argument("--peers", nargs="*", default=_SHORT_PEERS, help="words in their names; `all` for everyone")
     parser.add_argument("--settings", nargs="*", default=_SHORT_SETTINGS, help="the peers' settings; `all` for all")
     parser.add_argument("--at-once", type=int, default=4, help="peers in memory beside ours (3 to 4 GiB each, small)")
@@ -77,7 +78,9 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu", help="cpu, or cuda with --models 0.6b 1.7b")
     parser.add_argument("--out", type=Path, default=Path("runs/speed"), help="models, data and logs")
     parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--tag", default=time.strftime("%Y-%m-%d"), help="of the file results/speed-TAG.json")
+    parser.add_argument(
+        "--tag", default=time.strftime("%Y-%m-%d"), help="of the file results/speed-TAG.json (gpu-TAG on a GPU)"
+    )
     parser.add_argument("--peers-dir", type=Path, default=Path("runs/speed/peers"), help="where environments are made")
     parser.add_argument("--trl116", type=Path, help="an environment with TRL 1.16 that is there already")
     parser.add_argument("--trl19", type=Path, help="one with TRL 1.9.2")
@@ -117,7 +120,7 @@ def told_of(
     from _speed_work import prepare, write_rows
 
     torch.set_num_threads(asked.threads)
-    start = prepare(asked.out.resolve() / f"start-{model}", MODELS[model])
+    start = prepare(asked.out.resolve() / f"start-{model}", MODELS[model], asked.device)
     total = job.warm + (rounds or asked.rounds) * job.steps + 1
     ours, theirs, ordered = write_rows(start, job, total)
     told = {
@@ -131,6 +134,7 @@ def told_of(
 def _one(job: Job, model: str, asked: argparse.Namespace, peaks: dict[str, float]) -> list[dict[str, Any]]:
     """All sides of one job on one model; one row for each of our settings and each peer."""
     changes = {"steps": asked.steps} if asked.steps else {}
+    changes |= {"batch": job.batch * asked.larger} if asked.larger > 1 else {}
     job = dataclasses.replace(job, **changes)
     told, ordered = told_of(job, changes, model, asked)
     work = Work(job, MODELS[model], ordered, lengths(job, told["total"] * job.batch))
@@ -141,7 +145,7 @@ def _one(job: Job, model: str, asked: argparse.Namespace, peaks: dict[str, float
         sides = _measured([*ours, *theirs[first : first + asked.at_once]], job, model, told, asked)
         if sum(side.side in ours for side in sides) < len(ours):
             raise RuntimeError("one of our own settings did not come through; see above")
-        found = judged(pairs_of(work, model, sides, peaks), job, sides, Path(told["model"]))
+        found = judged(pairs_of(work, model, sides, peaks), job, sides, Path(told["model"]), asked.device)
         rows += [row for row in found if not first or row["peer"] != "tutelage"]
     return rows
 

@@ -20,7 +20,7 @@ from typing import Any
 from tutelage.store.people import People
 from tutelage.store.store import Store
 
-PATIENCE = 240.0
+PATIENCE = 900.0
 """Seconds that a busy machine is given."""
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from tutelage.cli._rate_stats import excluded, moment
+from tutelage.cli._rate_stats import called, excluded, moment, names
 from tutelage.cli._ui import UI
 from tutelage.config import Resolved
 from tutelage.errors import DataError, UsageError
@@ -92,8 +92,12 @@ def export(resolved: Resolved[Export], ui: UI) -> int:
             made = _made(config, store, cut, reasons)
             counts = _written(config, made) | {"origin": _origin(config, made, reasons)}
             counts |= {"excluded_raters": sorted(reasons)} if reasons else {}
+            known = names(store)
+            for rater, reason in sorted(reasons.items()):
+                ui.say(f"left out: {called(rater, known.get(rater, ''))}, {reason or 'no reason given'}")
     for name, value in counts.items():
-        ui.say(f"{name.replace('_', ' ')}: {value}")
+        if name != "excluded_raters":
+            ui.say(f"{name.replace('_', ' ')}: {value}")
     ui.result(counts)
     return 0
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tutelage.cli._ui import UI, counted
 from tutelage.config import Resolved
-from tutelage.errors import CannotCreateError, MissingInputError, UsageError
+from tutelage.errors import CannotCreateError, DataError, MissingInputError, UsageError
 
 if TYPE_CHECKING:
     from uvicorn import Server
@@ -85,7 +85,7 @@ class Invite:
     name: str = ""
     """name that the rater is shown with; several get numbers"""
     rater: str = ""
-    """let this rater in again instead of making a new one"""
+    """let this rater (name or id) in again instead of making a new one"""
     language: Literal["en", "zh"] = "en"
     """language of the pages until the rater chooses"""
     days: float = 7.0
@@ -157,14 +157,16 @@ def invite(resolved: Resolved[Invite], ui: UI) -> int:
     with Store(config.db, create=False) as store:
         there = Projects(store.database).names()
         people = People(store.database, secret_at(place(config.db, config.secret_file)))
+        rater = _again(people, config)
         for number in range(1, config.count + 1):
-            name = config.name if config.count == 1 or not config.name else f"{config.name} {number}"
+            wanted = config.name or (config.rater if not rater else "")
+            name = wanted if config.count == 1 or not config.name else f"{config.name} {number}"
             token = people.invite(
                 config.project,
                 actor="cli",
                 role=config.role,
                 name=name,
-                rater=config.rater,
+                rater=rater,
                 language=config.language,
                 seconds=config.days * DAY,
             )
@@ -177,6 +179,28 @@ def invite(resolved: Resolved[Invite], ui: UI) -> int:
     ui.say(f"each works once, within {config.days:g} days, for project {config.project}")
     ui.result({"links": links})
     return 0
+
+
+def _again(people: People, config: Invite) -> str:
+    """The id of --rater; a link of that name that nobody has used yet is replaced.
+
+    Raises:
+        DataError: --name is somebody's already, or --rater is nobody's: two equal accounts could not be told apart.
+    """
+    name = config.rater or config.name
+    known, unused = people.called(name) if name else "", people.waiting(name) if name else None
+    if config.rater and not known and unused is None:
+        raise DataError(f"there is no rater {name!r}", fix="--name NAME makes a new one")
+    if config.rater and not known and unused is not None:
+        people.revoke(unused.digest, actor="cli")
+    if not config.rater and config.count == 1 and (known or unused):
+        told = f"a rater {name!r} ({known})" if known else f"a link for a rater {name!r}, not used yet"
+        raise DataError(
+            f"there is {told} already",
+            fix=f"--rater {shlex.quote(name)} makes {'another' if known else 'a new'} link for the same one; "
+            "another --name for somebody else",
+        )
+    return known if config.rater else ""
 
 
 def _check_address(config: Serve) -> None:

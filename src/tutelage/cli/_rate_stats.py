@@ -58,7 +58,21 @@ def told_of(store: Store, project: str) -> dict[str, Any]:
 
     without = excluded(store, project)
     told = report(store, project, tuple(without), Work(store.database).skipped(project))
-    return told | {"excluded": without}
+    called = names(store)
+    lines = [line | {"name": called.get(line["rater"], "")} for line in told["raters"]]
+    return told | {"raters": lines, "excluded": without, "names": {rater: called.get(rater, "") for rater in without}}
+
+
+def names(store: Store) -> dict[str, str]:
+    """rater → the name that admins see, for everybody with an account."""
+    from tutelage.store.people import People
+
+    return {account.rater: account.name for account in People(store.database, b"").accounts()}
+
+
+def called(rater: str, name: str) -> str:
+    """A rater as messages call them: by name and id, or by the id alone where that says it all."""
+    return f"{name} ({rater})" if name and name != rater else rater
 
 
 def show(told: Mapping[str, Any], ui: UI) -> None:
@@ -79,13 +93,16 @@ def show(told: Mapping[str, Any], ui: UI) -> None:
         if line.get("tau_b") is not None:
             ui.say(f"{line['question']}: Kendall's tau-b of two raters {_with_interval(line, 'tau_b')}")
     shown = [{short: _short(line[key]) for key, short in _COLUMNS.items()} for line in told["raters"]]
+    for row, line in zip(shown, told["raters"], strict=True):
+        row["rater"] = called(line["rater"], line["name"])
     meant = "right: estimated share of right choices; weight: of their word in an export; again: repeats itself"
     ui.table(shown, f"raters ({meant})")
     for line in told["raters"]:
         for fault in line["faults"]:
-            ui.say(f"{line['rater']}: {FAULTS[fault]}")
+            ui.say(f"{called(line['rater'], line['name'])}: {FAULTS[fault]}")
     for rater, reason in told["excluded"].items():
-        ui.say(f"{rater} is excluded from all this and from exports: {reason or 'no reason given'}")
+        who = called(rater, told["names"][rater])
+        ui.say(f"{who} is excluded from all this and from exports: {reason or 'no reason given'}")
     if told["models"]:
         ui.table(told["models"]["strengths"], "models (log odds, 95% intervals over prompts)")
         side = told["models"]["side"]

@@ -66,7 +66,8 @@ def rater_quality(
     """rater → what is known of its work and which faults are proven.
 
     Args:
-        again, gold: answers to repeats and to hidden gold.
+        again, gold: answers to repeats and to hidden gold. What an admin decided afterwards, because raters differed,
+            checks nobody: they were not asked alike.
     """
     asked = {comparison.id: comparison for comparison in found.comparisons}
     seen: dict[str, dict[str, list[Any]]] = defaultdict(lambda: defaultdict(list))
@@ -80,8 +81,6 @@ def rater_quality(
     for vote in found.votes:
         if vote.kind == "pair" and vote.choice and vote.left is not None:
             seen[vote.rater]["left"].append((vote.choice > 0) == vote.left)
-        if found.gold.get(vote.item):
-            seen[vote.rater]["gold"].append(vote.choice == found.gold[vote.item])
     for name in seen.keys() & gold.keys():
         seen[name]["gold"] += gold[name]
     return {

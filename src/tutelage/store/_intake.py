@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from tutelage.errors import DataError
 from tutelage.store.engine import Database
+from tutelage.store.frontier import forget
 from tutelage.store.rows import (
     LATER,
     Row,
@@ -41,8 +42,8 @@ from tutelage.store.schema import (
 from tutelage.store.standing import settle, settle_project
 from tutelage.types import Comparison, QuestionKind
 
-WORKING = ("given", "open", "place")
-"""columns of questions that are counted anew or chosen again, not truth"""
+WORKING = ("given", "open")
+"""columns of questions that are counted anew, not truth"""
 _FIX = "give a file of `tutelage rate export --kind raw`, as it was written"
 _WHOLE = {"setting": settings, "rubric": rubrics, "exclusion": exclusions, "admission": admissions}
 """records of which a project has all or none: rows that came later stay in force"""
@@ -60,6 +61,7 @@ class Intake:
         self.database, self.connection, self.project = database, connection, project
         self.added: Counter[str] = Counter()
         """kind of record → how many were new"""
+        forget(connection, project)
         self._settled = {kind for kind, table in _WHOLE.items() if self._has(table)}
 
     def add(self, kind: str, records: Sequence[Mapping[str, Any]]) -> None:
@@ -102,7 +104,7 @@ class Intake:
             shown += [_columns(handouts, {**row, "question": told.id}) for row in record["handouts"]]
         self._same(prompts, list(posed.values()))
         self._same(samples, list(said.values()))
-        new = self._same(questions, asked, but=("probability", "overlap", "arm"))
+        new = self._same(questions, asked, but=("probability", "overlap", "arm", "place"))
         self.database.insert_new(self.connection, handouts, shown)
         settle(self.connection, [row["id"] for row in asked])
         return new

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from tutelage.store.audit import note
 from tutelage.store.engine import Database
+from tutelage.store.frontier import retreat
 from tutelage.store.handout import comparisons_of
 from tutelage.store.schema import leases, questions
 from tutelage.store.standing import UNCHOSEN
@@ -72,6 +73,7 @@ class Choosing:
                 told = {"place": float(number * _BATCH + place), "arm": choice.arm}
                 chance = questions.c.probability * choice.probability
                 connection.execute(sa.update(questions).where(*same).values(**told, probability=chance))
+            retreat(connection, project, (float(number * _BATCH), 0))
             after = {"batch": number, "questions": len(batch), **how}
             note(connection, self._database.now(connection), actor, "choose questions", project, after=after)
         return number

@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from tutelage.store._live import asked_now, asked_too_late, awaited
+from tutelage.store.frontier import advance, after, begins
 from tutelage.store.rows import chunks, prompt_of, sample_of
 from tutelage.store.schema import judgements, leases, prompts, questions, samples, skips, tasks
 from tutelage.store.skipping import standing_skips
@@ -56,7 +57,7 @@ def held(
         sa.select(questions, leases.c.purpose.label("task_purpose"))
         .join(leases, leases.c.question == questions.c.id)
         .outerjoin(tasks, sa.and_(*given))
-        .where(*mine, ~judged, ~_skipped(rater), wanted, ~asked_too_late(questions.c.id))
+        .where(*mine, ~judged, ~_skipped(rater, leases.c.purpose), wanted, ~asked_too_late(questions.c.id))
         .order_by(tasks.c.number, questions.c.number)
         .limit(count)
     )
@@ -80,18 +81,14 @@ def fresh(
     """
     holds = sa.exists().where(leases.c.question == questions.c.id, leases.c.rater == rater)
     mine = sa.exists().where(*standing_on(questions.c.id), judgements.c.rater == rater)
-    query = sa.select(questions).where(
-        questions.c.given + _others(rater) < questions.c.overlap,
-        ~holds,
-        ~mine,
-        ~_skipped(rater),
-        ~asked_too_late(questions.c.id),
-    )
+    done = mine | _skipped(rater, "repeat", other=True) | asked_too_late(questions.c.id)
+    query = sa.select(questions).where(questions.c.given + _others(rater) < questions.c.overlap, ~holds, ~done)
     query = query.where(questions.c.kind.in_(kinds)) if kinds else query
     backlog = (questions.c.project == project) & questions.c.open.is_(True) & ~awaited(questions.c.id)
     if chosen_only:
         backlog = backlog & ((questions.c.kind != "pair") | (questions.c.arm != ""))
-    parts = [query.where(backlog)]
+    start = begins(connection, project, rater)
+    parts = [query.where(backlog, part) for part in after(start)]
     if names := asked_now(connection, project):
         wanted = sa.func.coalesce(questions.c.open, sa.false()).is_(True)  # found by id, not among all that is open
         parts.insert(0, query.where(questions.c.id.in_(names), wanted))
@@ -100,6 +97,7 @@ def fresh(
         if len(found) < count:
             ordered = part.order_by(questions.c.place, questions.c.number).limit(count - len(found))
             found += [dict(row) for row in connection.execute(ordered).mappings()]
+    advance(connection, project, rater, start, done)
     return found
 
 
@@ -122,8 +120,10 @@ def _others(rater: str) -> sa.ScalarSelect[int]:
     return sa.select(sa.func.count()).select_from(leases).where(*others).correlate(questions).scalar_subquery()
 
 
-def _skipped(rater: str) -> sa.ColumnElement[bool]:
-    return sa.exists().where(skips.c.question == questions.c.id, skips.c.rater == rater, *standing_skips())
+def _skipped(rater: str, purpose: Any, *, other: bool = False) -> sa.ColumnElement[bool]:
+    """Whether the rater has skipped a question when it was given for that purpose (`other`: for any other)."""
+    same = skips.c.purpose != purpose if other else skips.c.purpose == purpose
+    return sa.exists().where(skips.c.question == questions.c.id, skips.c.rater == rater, same, *standing_skips())
 
 
 def comparisons_of(connection: sa.Connection, project: str, rows: Sequence[dict[str, Any]]) -> list[Comparison]:

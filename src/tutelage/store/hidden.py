@@ -22,10 +22,11 @@ from tutelage.store.handout import Row, fresh, hold
 from tutelage.store.projects import ProjectSettings
 from tutelage.store.schema import admissions, judgements, leases, questions, skips, tasks
 from tutelage.store.skipping import standing_skips
-from tutelage.store.standing import UNCHOSEN, Purpose, standing_on
+from tutelage.store.standing import UNCHOSEN, Purpose, given_in, standing_on
 
 LATEST = 10
 """So many of a rater's last tasks are not asked again yet."""
+_DRAWS = 8
 
 
 class NotAdmittedError(DeniedError):
@@ -122,13 +123,24 @@ class Giver:
             .where(questions.c.kind != "edit", questions.c.purpose == "")
             .order_by(tasks.c.number.desc())
         )
-        latest = set(connection.execute(query.limit(LATEST)).scalars())
-        other = connection.execute(query.where(~sa.exists().where(*theirs))).scalars()
-        names = [name for name in other if name not in latest]
-        if not names:
+        latest = list(connection.execute(query.add_columns(tasks.c.number).limit(LATEST)))
+        if len(latest) < LATEST:
             return None
-        place = int.from_bytes(_hash(self.secret, "repeat", self.rater, str(number)), "big") % len(names)
-        return _question(connection, names[place])
+        new = query.where(~sa.exists().where(*theirs), tasks.c.number < latest[-1].number)
+        mine = (tasks.c.project == self.project, tasks.c.rater == self.rater, tasks.c.purpose == "")
+        given = connection.execute(sa.select(sa.func.count()).select_from(tasks).where(*mine)).scalar_one()
+        drawn = sa.select(tasks.c.number).where(*mine).order_by(tasks.c.number).limit(1)
+        for draw in range(_DRAWS):  # any of them alike; few draws fail, so that not all need be read
+            place = self._lot(number, draw, given)
+            task = connection.execute(drawn.offset(place)).scalar_one()
+            if (name := connection.execute(new.where(tasks.c.number == task)).scalar()) is not None:
+                return _question(connection, name)
+        names = list(connection.execute(new).scalars())
+        return _question(connection, names[self._lot(number, _DRAWS, len(names))]) if names else None
+
+    def _lot(self, number: int, draw: int, count: int) -> int:
+        """A number below `count` that nobody can foresee who lacks the secret."""
+        return int.from_bytes(_hash(self.secret, "repeat", self.rater, str(number), str(draw)), "big") % count
 
 
 def note_task(connection: sa.Connection, row: Row, rater: str, purpose: str, now: float) -> None:
@@ -141,10 +153,9 @@ def note_task(connection: sa.Connection, row: Row, rater: str, purpose: str, now
 
 def spent(connection: sa.Connection, project: str) -> int:
     """Judgements of a project that count, and those that are being made: leases that have not run out."""
-    given = sa.select(sa.func.coalesce(sa.func.sum(questions.c.given), 0)).where(questions.c.project == project)
     here = sa.exists().where(questions.c.id == leases.c.question, questions.c.project == project)
     running = sa.select(sa.func.count()).select_from(leases).where(leases.c.purpose == "", here)
-    return int(connection.execute(given).scalar_one()) + connection.execute(running).scalar_one()
+    return given_in(connection, project) + connection.execute(running).scalar_one()
 
 
 def admitted(connection: sa.Connection, rater: str, project: str, settings: ProjectSettings) -> bool:

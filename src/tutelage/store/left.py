@@ -17,6 +17,7 @@ def left(database: Database, rater: str, project: str = "default") -> int:
     """
     judged = sa.exists().where(*standing_on(questions.c.id), judgements.c.rater == rater)
     skipped = sa.exists().where(skips.c.question == questions.c.id, skips.c.rater == rater, *standing_skips())
+    skipped = skipped.where(skips.c.purpose != "repeat")
     query = sa.select(sa.func.count()).select_from(questions)
     query = query.where(questions.c.project == project, questions.c.open.is_(True), ~judged, ~skipped)
     with database.reading() as connection:

@@ -10,11 +10,12 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from tutelage.errors import MissingInputError
+from tutelage.store._heard import left_out
 from tutelage.store.engine import Database
 from tutelage.store.rows import prompt_of, sample_of
-from tutelage.store.schema import judgements, leases, prompts, questions, samples, skips
+from tutelage.store.schema import judgements, leases, prompts, questions, samples, sessions, skips, tasks
 from tutelage.store.skipping import standing_skips
-from tutelage.store.standing import GOLD, is_left_out
+from tutelage.store.standing import GOLD, given_in, is_left_out, standing_on
 from tutelage.types import Prompt, Sample
 
 DAY = 86400.0
@@ -79,14 +80,9 @@ class Overview:
             sa.func.coalesce(sa.func.sum(given), 0),
             sa.func.coalesce(sa.func.sum(sa.case((told.c.given < told.c.overlap, 1), else_=0)), 0),
         ).select_from(told)
-        people = sa.select(sa.func.count(sa.distinct(judgements.c.rater))).join(
-            questions, questions.c.id == judgements.c.question
-        )
         with self._database.reading() as connection:
             found = connection.execute(query).one()
-            heard = (questions.c.project == project, judgements.c.rater != GOLD)
-            raters = connection.execute(people.where(*heard)).scalar_one()
-        return Counts(*(int(value) for value in found), raters=int(raters))
+        return Counts(*(int(value) for value in found), raters=len(self.counting(project)))
 
     def kinds(self, project: str) -> list[Row]:
         """kind, questions, done (with all the judgements that they want), by kind."""
@@ -105,7 +101,8 @@ class Overview:
             now = self._database.now(connection)
             midnight = now - now % DAY
             since = midnight - (days - 1) * DAY
-            recent = _rows(project).where(judgements.c.created >= since, judgements.c.withdrawn.is_(False)).subquery()
+            counting = (*judgements_stand(), ~is_left_out(project, judgements.c.rater))
+            recent = _rows(project).where(judgements.c.created >= since, *counting).subquery()
             slot = sa.cast(sa.func.floor((recent.c.created - since) / DAY), sa.Integer).label("slot")
             per_day = sa.select(slot, sa.func.count()).group_by(slot)
             counted = {int(row[0]): int(row[1]) for row in connection.execute(per_day)}
@@ -177,24 +174,40 @@ class Overview:
 
     def spent(self, project: str) -> tuple[int, int]:
         """(judgements that count against the budget, leases that run now): together never above it."""
-        given = sa.select(sa.func.coalesce(sa.func.sum(questions.c.given), 0)).where(questions.c.project == project)
         held = sa.select(sa.func.count()).select_from(leases).join(questions, questions.c.id == leases.c.question)
         with self._database.reading() as connection:
             running = (questions.c.project == project, leases.c.purpose == "")
             held = held.where(*running, leases.c.expires > self._database.now(connection))
-            return int(connection.execute(given).scalar_one()), connection.execute(held).scalar_one()
+            return given_in(connection, project), connection.execute(held).scalar_one()
 
-    def by_rater(self, project: str = "") -> dict[str, tuple[int, float]]:
-        """rater → (judgement rows, time of the last) in a project, or in all."""
-        query = sa.select(judgements.c.rater, sa.func.count(), sa.func.max(judgements.c.created))
+    def by_rater(self, project: str = "") -> dict[str, int]:
+        """rater → judgements (as `judgements_stand` says) in a project or in all, for whoever ever gave any there."""
+        query = sa.select(judgements.c.rater, sa.func.sum(sa.case((sa.and_(*judgements_stand()), 1), else_=0)))
+        query = query.where(judgements.c.rater != GOLD).group_by(judgements.c.rater)
         if project:
             query = query.join(questions, questions.c.id == judgements.c.question).where(questions.c.project == project)
         with self._database.reading() as connection:
-            return {row[0]: (int(row[1]), row[2]) for row in connection.execute(query.group_by(judgements.c.rater))}
+            return {row[0]: int(row[1]) for row in connection.execute(query)}
+
+    def counting(self, project: str) -> dict[str, int]:
+        """rater → judgements in a project that count, for whoever has any: nobody who is excluded is among them."""
+        with self._database.reading() as connection:
+            out = left_out(connection, project)
+        return {rater: count for rater, count in self.by_rater(project).items() if count and rater not in out}
+
+    def last_seen(self) -> dict[str, float]:
+        """rater → when they last signed in, were given a task, answered or skipped (seconds since 1970)."""
+        found: dict[str, float] = {}
+        with self._database.reading() as connection:
+            for table in (sessions, tasks, judgements, skips):
+                query = sa.select(table.c.rater, sa.func.max(table.c.created)).group_by(table.c.rater)
+                for rater, created in connection.execute(query):
+                    found[rater] = max(found.get(rater, 0.0), created)
+        return found
 
     def by_rubric(self, project: str) -> dict[str, int]:
-        """version of the guidelines → judgement rows made under it."""
-        told = _rows(project).subquery()
+        """version of the guidelines → judgements made under it that count."""
+        told = _rows(project).where(*judgements_stand(), ~is_left_out(project, judgements.c.rater)).subquery()
         query = sa.select(told.c.rubric, sa.func.count()).group_by(told.c.rubric)
         with self._database.reading() as connection:
             return {str(row[0]): int(row[1]) for row in connection.execute(query)}
@@ -212,6 +225,12 @@ class Overview:
         with self._database.reading() as connection:
             rows = connection.execute(query.where(questions.c.id.in_(ids))).mappings()
             return {row["id"]: {"number": row["number"], "content": row["content"]} for row in rows}
+
+
+def judgements_stand() -> tuple[sa.ColumnElement[bool], ...]:
+    """What holds for the rows that every page, `rate stats` and exports call judgements: neither edited since nor taken
+    back, and given to learn from (gold, quiz and repeats check the rater). Who is excluded counts beside that."""
+    return standing_on(judgements.c.question)[1:]
 
 
 def _rows(project: str, *more: Any) -> sa.Select[Any]:
@@ -245,6 +264,7 @@ def _per_question(project: str, purpose: str = "") -> sa.Select[Any, Any, Any, A
         .subquery()
     )
     left = sa.select(skips.c.question, sa.func.count().label("skips")).where(*standing_skips())
+    left = left.where(skips.c.purpose.in_(["gold", "quiz"] if purpose else [""]))
     left = left.group_by(skips.c.question).subquery()
     return (
         sa.select(

@@ -119,6 +119,23 @@ class People:
             note(connection, now, actor, "invite", project, after=told)
         return token
 
+    def called(self, name: str) -> str:
+        """The id of the rater of that name or id, the newest of several; empty where there is none."""
+        same = (accounts.c.rater == name) | (sa.func.lower(accounts.c.name) == clean_name(name).lower())
+        query = sa.select(accounts.c.rater).where(same).order_by((accounts.c.rater == name).desc())
+        with self._database.reading() as connection:
+            return connection.execute(query.order_by(accounts.c.created.desc()).limit(1)).scalar() or ""
+
+    def waiting(self, name: str) -> Invitation | None:
+        """The link to a new account of that name that is still good; None = there is none."""
+        with self._database.reading() as connection:
+            now = self._database.now(connection)
+            unused = (invitations.c.used.is_(None), invitations.c.revoked.is_(None), invitations.c.expires > now)
+            same = sa.func.lower(invitations.c.name) == clean_name(name).lower()
+            query = sa.select(invitations).where(*unused, same, invitations.c.rater == "")
+            row = connection.execute(query.order_by(invitations.c.created.desc())).mappings().first()
+        return None if row is None else _invitation(row)
+
     def admit(self, rater: str, project: str, *, actor: str, language: str = "en") -> None:
         """Make a rater's account whose id is chosen, and so stands in exports, unless it is there.
 

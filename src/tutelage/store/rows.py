@@ -17,8 +17,9 @@ Row = Mapping[Any, Any]
 
 LATER: Mapping[str, Any] = {
     "edit": "", "flags": [], "confirmed": False, "extra": False, "models": [], "probability": 1.0, "purpose": "",
+    "place": 1e9,
 }  # fmt: skip
-"""What rows of judgements stand for that were written before these columns were there."""
+"""What rows stand for that were written before these columns were there."""
 
 
 @dataclass(frozen=True)

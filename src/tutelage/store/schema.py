@@ -24,7 +24,7 @@ from sqlalchemy import (
     true,
 )
 
-REVISION = "0005"
+REVISION = "0006"
 """The newest migration; a database that is already there is opened without loading Alembic."""
 
 metadata = MetaData()
@@ -74,6 +74,7 @@ questions = Table(
     Index("questions_by_project", "project", "number"),
     Index("questions_open", "project", "open", "place", "number"),
     Index("questions_by_purpose", "project", "purpose", "given"),
+    Index("questions_by_kind", "project", "kind"),
 )
 
 raters = Table(
@@ -111,6 +112,7 @@ judgements = Table(
     ForeignKeyConstraint(["question"], ["questions.id"]),
     ForeignKeyConstraint(["rater"], ["raters.id"]),
     Index("judgements_by_question", "question", "rater", "number"),
+    Index("judgements_by_rater", "rater", "created"),
 )
 
 leases = Table(
@@ -134,7 +136,7 @@ tasks = Table(  # only ever added: one row for each time a rater is given a ques
     Column("created", Float, nullable=False),
     ForeignKeyConstraint(["question"], ["questions.id"]),
     Index("tasks_by_question", "question", "rater", "purpose", unique=True),
-    Index("tasks_by_rater", "project", "rater", "number"),
+    Index("tasks_of_rater", "project", "rater", "purpose", "number"),
 )
 
 admissions = Table(  # the newest row of a rater in a project is in force: how the quiz ended, or what an admin decided
@@ -171,8 +173,25 @@ skips = Table(
     Column("reason", String, nullable=False),
     Column("comment", Text, nullable=False),
     Column("created", Float, nullable=False),
+    Column("purpose", String, nullable=False, server_default=""),  # as in `tasks`
     ForeignKeyConstraint(["question"], ["questions.id"]),
     Index("skips_by_question", "question", "rater"),
+)
+
+frontiers = Table(  # where the search for a rater's next question begins; kept by `frontier`
+    "frontiers",
+    metadata,
+    Column("project", String, primary_key=True),
+    Column("rater", String, primary_key=True),
+    Column("place", Float, nullable=False),
+    Column("number", Integer, nullable=False),
+)
+
+tallies = Table(  # the sum of `questions.given` of each project; kept by `standing`
+    "tallies",
+    metadata,
+    Column("project", String, primary_key=True),
+    Column("given", Integer, nullable=False),
 )
 
 settings = Table(  # the newest row of a project is in force

@@ -1,4 +1,4 @@
-"""Which skips stand: a rater may take one back, by a later row that says so."""
+"""Which skips stand: a rater may take one back, by a later row that says so. Skips of checks are told apart."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ def standing_skips() -> tuple[sa.ColumnElement[bool], ...]:
     """What holds for the rows of `skips` that are not taken back."""
     later = skips.alias("later")
     newer = sa.exists().where(
-        later.c.question == skips.c.question, later.c.rater == skips.c.rater, later.c.number > skips.c.number
+        later.c.question == skips.c.question,
+        later.c.rater == skips.c.rater,
+        later.c.purpose == skips.c.purpose,
+        later.c.number > skips.c.number,
     )
     return (skips.c.reason != UNDONE, ~newer)

@@ -282,13 +282,15 @@ class Store:
     def stats(self, project: str = "default") -> dict[str, int]:
         """How many questions (and open ones), samples, raters, judgements standing (and extra beyond the overlap).
 
-        Gold questions, known answers and raters who are excluded are not among them.
+        Gold questions, known answers and raters who are excluded are not among them. What was judged before its
+        question became gold is: it is exported like all else.
         """
         overlaps = self.overlaps(project, asked_only=True)
-        standing = [told for told in self.judgements(project) if told.comparison in overlaps]
+        standing = self.judgements(project)
         counts = dict.fromkeys(overlaps, 0)
         for judgement in standing:
-            counts[judgement.comparison] += 1
+            if judgement.comparison in counts:
+                counts[judgement.comparison] += 1
         with self._database.reading() as connection:
             query = sa.select(sa.func.count()).select_from(samples).where(samples.c.project == project)
             told = connection.execute(query).scalar_one()

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from tutelage.errors import DataError, TutelageError
 from tutelage.store.clock import shorten, stamp
 from tutelage.store.engine import Database
+from tutelage.store.frontier import retreat
 from tutelage.store.handout import comparisons_of, held, hold, lease_of, origins
 from tutelage.store.hidden import Giver, NotAdmittedError, admitted, note_task, settle_quiz
 from tutelage.store.projects import settings_in
@@ -192,9 +193,10 @@ class Work:
         with self._database.writing() as connection:
             row = _task(connection, rater, project, number)
             told = {"id": skip_id, "question": row["id"], "rater": rater, "reason": reason, "comment": comment}
+            new = told | {"purpose": row["task_purpose"], "created": self._database.now(connection)}
             kept = connection.execute(sa.select(skips).where(skips.c.id == skip_id)).mappings().first()
             if kept is None:
-                connection.execute(sa.insert(skips).values(**told, created=self._database.now(connection)))
+                connection.execute(sa.insert(skips).values(new))
                 connection.execute(lease_of(row["id"], rater))
             elif {name: kept[name] for name in told} != told:
                 raise ConflictError("this id stands for another skip", fix="make a new id")
@@ -207,13 +209,15 @@ class Work:
             ConflictError: it was taken back before, or `new_id` stands for something else.
         """
         mine = (skips.c.id == skip_id, skips.c.rater == rater, questions.c.project == project)
-        query = sa.select(questions).join(skips, skips.c.question == questions.c.id)
+        query = sa.select(questions, skips.c.purpose.label("task_purpose"))
+        query = query.join(skips, skips.c.question == questions.c.id)
         with self._database.writing() as connection:
             row = connection.execute(query.where(*mine, skips.c.reason != UNDONE)).mappings().first()
             if row is None:
                 raise UnknownTaskError("you have skipped no such task")
             now = self._database.now(connection)
-            theirs = (skips.c.question == row["id"], skips.c.rater == rater)
+            given = dict(row)
+            theirs = (skips.c.question == row["id"], skips.c.rater == rater, skips.c.purpose == given["task_purpose"])
             query = sa.select(skips).where(*theirs).order_by(skips.c.number.desc())
             newest = connection.execute(query).mappings().first()
             assert newest is not None
@@ -221,10 +225,10 @@ class Work:
                 if connection.execute(sa.select(skips.c.id).where(skips.c.id == new_id)).first() is not None:
                     raise ConflictError("this id stands for another skip", fix="make a new id")
                 told = {"id": new_id, "question": row["id"], "rater": rater, "reason": UNDONE, "comment": skip_id}
-                connection.execute(sa.insert(skips).values(**told, created=now))
+                connection.execute(sa.insert(skips).values(**told, purpose=given["task_purpose"], created=now))
+                retreat(connection, project, (row["place"], row["number"]), rater)
             elif newest["id"] != new_id or newest["comment"] != skip_id:
                 raise ConflictError("this skip was taken back before, or the task was skipped again")
-            given = dict(row) | {"task_purpose": _last_purpose(connection, row["id"], rater)}
             hold(connection, row["id"], rater, now + lease_seconds, given["task_purpose"])
             return self._handed(connection, rater, project, [given], rubric, now, lease_seconds)[0]
 
@@ -233,15 +237,18 @@ class Work:
 
         Checks count like all others: a number that stood still would give them away.
         """
-        mine = (tasks.c.project == project, tasks.c.rater == rater, judgements.c.created >= since)
-        given = (judgements.c.rater == tasks.c.rater, judgements.c.purpose == tasks.c.purpose)
-        query = sa.select(sa.func.count()).select_from(tasks).join(judgements, sa.and_(*given))  # not all that is asked
+        mine = (questions.c.project == project, judgements.c.rater == rater, judgements.c.created >= since)
+        query = sa.select(sa.func.count()).select_from(judgements).join(questions, sa.true())
         with self._database.reading() as connection:
-            return connection.execute(query.where(*mine, *standing_on(tasks.c.question, None))).scalar_one()
+            return connection.execute(query.where(*mine, *standing_on(questions.c.id, None))).scalar_one()
 
     def skipped(self, project: str) -> list[dict[str, Any]]:
-        """Every skip of a project that was not taken back, oldest first: question, rater, reason, comment, created."""
+        """Every skip of a project that was not taken back, oldest first: question, rater, reason, comment, created.
+
+        Who skips a check says nothing of the question: gold, the quiz and repeats are left out.
+        """
         query = sa.select(skips).join(questions, questions.c.id == skips.c.question).where(*standing_skips())
+        query = query.where(skips.c.purpose == "")
         query = query.order_by(skips.c.number)
         with self._database.reading() as connection:
             return [dict(row) for row in connection.execute(query.where(questions.c.project == project)).mappings()]
@@ -287,13 +294,6 @@ def today(now: float | None = None) -> float:
 def _task_id(connection: sa.Connection, question: str, rater: str, purpose: str) -> str:
     same = (tasks.c.question == question, tasks.c.rater == rater, tasks.c.purpose == purpose)
     return f"t{connection.execute(sa.select(tasks.c.number).where(*same)).scalar_one()}"
-
-
-def _last_purpose(connection: sa.Connection, question: str, rater: str) -> str:
-    """Why the rater was given the question the last time."""
-    mine = (tasks.c.question == question, tasks.c.rater == rater)
-    query = sa.select(tasks.c.purpose).where(*mine).order_by(tasks.c.number.desc()).limit(1)
-    return connection.execute(query).scalar() or ""
 
 
 def _task(connection: sa.Connection, rater: str, project: str, name: str) -> Any:

@@ -25,7 +25,7 @@ _PREVIEW = 3
 def choices(desk: Desk) -> Response:
     """What can be taken out, what is there, and the first rows."""
     project = desk.project()
-    counts, excluded, names = desk.overview.by_rater(project), desk.people.excluded(project), desk.names()
+    counts, excluded, names = desk.overview.counting(project), desk.people.excluded(project), desk.names()
     preview: list[list[tuple[str, str]]] = []
     if desk.settings.rows is not None and counts:
         found = desk.settings.rows(desk.store, project, "preference", "none", None, excluded)
@@ -35,7 +35,7 @@ def choices(desk: Desk) -> Response:
         "exports",
         project,
         kinds=KINDS,
-        judgements=sum(count for count, _ in counts.values()),
+        judgements=sum(counts.values()),
         raters=len(counts),
         excluded=[names.get(rater, rater) for rater in excluded],
         preview=preview,

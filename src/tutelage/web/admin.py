@@ -70,7 +70,11 @@ def make(desk: Desk, form: Form) -> Response:
 def people(desk: Desk) -> Response:
     """Accounts, invitations, and the form for a new one."""
     now, words = desk.overview.now(), desk.words
-    told, chosen = desk.overview.by_rater(), desk.request.query_params.get("project", "")
+    told, seen, chosen = (
+        desk.overview.by_rater(),
+        desk.overview.last_seen(),
+        desk.request.query_params.get("project", ""),
+    )
     accounts = [
         {
             "rater": account.rater,
@@ -78,8 +82,8 @@ def people(desk: Desk) -> Response:
             "role": account.role,
             "active": account.active,
             "projects": [name for name in account.projects if name],
-            "judgements": told.get(account.rater, (0, 0.0))[0],
-            "seen": ago(told[account.rater][1] if account.rater in told else None, now, words["time"]),
+            "judgements": told.get(account.rater, 0),
+            "seen": ago(seen.get(account.rater), now, words["time"]),
         }
         for account in desk.people.accounts()
     ]
@@ -113,12 +117,15 @@ def invite(desk: Desk, form: Form) -> Response:
         wrong = words["people"]["no_project"]
     if wrong:
         return desk.done("/admin/people", wrong, "bad")
-    name = one(fields, "name")[:60]
+    name, again = one(fields, "name")[:60], one(fields, "rater")
+    if not again and name and (desk.people.called(name) or desk.people.waiting(name)):
+        return desk.done("/admin/people", words["people"]["taken"].format(name=name), "bad")
     token = desk.people.invite(
         project,
         actor=desk.session.rater,
         role="admin" if role == "admin" else "rater",
         name=name,
+        rater=again,
         language=one(fields, "language", "en"),
         seconds=days * DAY,
     )

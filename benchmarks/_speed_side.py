@@ -66,6 +66,8 @@ class Started:
             surroundings.pop("PYTHONPATH", None)
         if side.tcmalloc and tcmalloc():
             surroundings["LD_PRELOAD"] = str(tcmalloc())
+        if side.tcmalloc:
+            surroundings["THP_MEM_ALLOC_ENABLE"] = "1"  # large pages, which PyTorch hands out when told so
         with (own / "log.txt").open("w", encoding="utf-8") as log:
             process = subprocess.Popen(
                 command, stdout=log, stderr=log, env=surroundings, pass_fds=(asks_read, answers_write)

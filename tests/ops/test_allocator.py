@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -35,3 +37,38 @@ def test_pages_of_freed_tensors_are_not_asked_for_again_and_memory_does_not_grow
     assert kept == "1"
     assert int(faults) < 20_000, "50 steps of 64 MB would be 800,000 pages"
     assert int(growth) < 32_000
+
+
+LARGE = """
+import sys
+from tutelage.ops.allocator import ask_for_large_pages, without_large_pages
+ask_for_large_pages()
+assert "torch" not in sys.modules, "too late"
+import torch
+kept = torch.ones(16 << 20)
+large = [int(line.split()[1]) for line in open("/proc/self/smaps_rollup") if line.startswith("AnonHugePages")]
+print(large[0] >> 10, without_large_pages() or "-")
+"""
+
+
+def _large(**surroundings: str) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-c", LARGE], env=os.environ | surroundings, capture_output=True, text=True, check=True
+    )
+    size, missing = done.stdout.split(maxsplit=1)
+    return int(size), missing.strip()
+
+
+@pytest.mark.skipif(not Path("/sys/kernel/mm/transparent_hugepage").is_dir(), reason="NOT TESTED: no large pages here")
+def test_tensors_lie_in_large_pages_where_the_kernel_gives_them_and_nobody_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("THP_MEM_ALLOC_ENABLE", raising=False)
+    kernel = Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text(encoding="ascii")
+    asked, missing = _large(THP_MEM_ALLOC_ENABLE="")
+    assert missing == "THP_MEM_ALLOC_ENABLE is not 1", "whoever set it keeps their choice"
+    size, missing = _large()
+    if "[never]" in kernel:
+        assert missing == "the kernel's are switched off"
+    else:
+        assert missing == "-"
+        assert size >= 48, "of 64 MiB"
+        assert "[always]" in kernel or asked < 8

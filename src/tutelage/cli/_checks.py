@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from tutelage.ops.allocator import other_allocator, without_large_pages
 from tutelage.store.engine import journal_mode
 
 
@@ -167,17 +168,13 @@ def _memory() -> Finding:
 
 
 def _allocator() -> Finding:
-    maps = Path("/proc/self/maps")
-    loaded = maps.read_text(encoding="utf-8", errors="replace") if maps.exists() else ""
-    for name in ("tcmalloc", "jemalloc"):
-        if name in loaded:
-            return Finding("allocator", name)
-    library = next((path for path in Path("/usr/lib").glob("*/libtcmalloc*.so*")), None)
-    if library:
-        return Finding("allocator", "the system's", "note", f"faster training on a CPU: export LD_PRELOAD={library}")
-    return Finding(
-        "allocator", "the system's", "note", "faster training on a CPU: install libtcmalloc-minimal4, LD_PRELOAD it"
-    )
+    missing = without_large_pages()
+    found = other_allocator() or "the C library, told to keep what training frees"
+    found += f"; small pages: {missing}" if missing else "; large pages"
+    if "switched off" in missing:
+        fix = "faster training on a CPU: echo madvise > /sys/kernel/mm/transparent_hugepage/enabled (as root)"
+        return Finding("allocator", found, "note", fix)
+    return Finding("allocator", found)
 
 
 def _sqlite() -> Finding:

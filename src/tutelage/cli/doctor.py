@@ -58,16 +58,16 @@ def _accelerator() -> list[Finding]:
         import torch
     except ImportError as error:
         return [Finding("torch", str(error), "problem", "install tutelage again in a fresh environment", 66)]
-    threads = [_threads(torch.get_num_threads()), _allocator()]
+    threads = _threads(torch.get_num_threads())
     if not torch.accelerator.is_available():
-        return [*threads, Finding("accelerator", "none: training runs on the CPU", "note", "fine for small models")]
+        return [threads, Finding("accelerator", "none: training runs on the CPU", "note", "fine for small models")]
     device = torch.accelerator.current_accelerator()
     found = f"{torch.accelerator.device_count()} × {device}"
     if device is not None and device.type == "cuda":
         free, total = torch.cuda.mem_get_info()
         name = torch.cuda.get_device_name()
         found += f", {name}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free, bf16 {torch.cuda.is_bf16_supported()}"
-    return [*threads, Finding("accelerator", found), *_kernels(device)]
+    return [threads, Finding("accelerator", found), *_kernels(device)]
 
 
 def _kernels(device: Any) -> list[Finding]:
@@ -95,12 +95,6 @@ def _threads(used: int) -> Finding:
         return Finding("torch threads", f"{used} of {len(places)} cores" if places else str(used))
     fix = f"OMP_NUM_THREADS={len(places)}: two threads of one core share its arithmetic"
     return Finding("torch threads", f"{used}, and {len(places)} cores", "note", fix)
-
-
-def _allocator() -> Finding:
-    from tutelage.ops.allocator import other_allocator
-
-    return Finding("memory allocator", other_allocator() or "the C library's, told to keep what is freed in training")
 
 
 def _loops() -> list[Finding]:

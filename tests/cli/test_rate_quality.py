@@ -42,14 +42,14 @@ def rated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return db
 
 
-def test_stats_measure_by_gold_and_name_the_liar(
+def test_stats_name_the_liar_and_check_nobody_by_what_was_decided_afterwards(
     rated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     told = _stats(rated, tmp_path)
     lines = {line["rater"]: line for line in told["raters"]}
     assert set(lines) == set(RATERS), "gold is a key and no rater"
-    assert lines["liar"]["faults"][0] == "contradicts" and "fails_gold" in lines["liar"]["faults"]
-    assert lines["ann"]["faults"] == [] and lines["ann"]["gold"] > 0.7
+    assert lines["liar"]["faults"] == ["contradicts"] and lines["ann"]["faults"] == []
+    assert {line["gold"] for line in lines.values()} == {None}, "none of these was asked as a hidden question"
     pair = told["agreement"][0]
     assert pair["alpha_low"] < pair["alpha"] < pair["alpha_high"] and pair["ac1"] is not None
     assert {line["reason"] for line in told["adjudicate"]} <= {"split"}

@@ -57,7 +57,7 @@ def test_waiting_answers_outlive_the_run_that_sampled_them(command: str, tiny_mo
     """Simulated raters; the run ends where it waits for step 1, whose answers step 0's policy had sampled."""
     from tutelage.labelers import _live
 
-    people = {"reward": "human?n=2&raters=fresh:2&taste=news", "project": "P"}
+    people = {"reward": "human?n=2&raters=fresh:2&taste=live_room:taste", "project": "P"}
     through(command, flags(tiny_model, tmp_path, "whole", db=str(tmp_path / "whole.db"), **people))
     given = flags(tiny_model, tmp_path, "ended", db=str(tmp_path / "ended.db"), **people)
     wait = _live.Live.wait

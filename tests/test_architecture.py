@@ -7,7 +7,7 @@ import graphlib
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from functools import cache
 from pathlib import Path
 
@@ -146,19 +146,25 @@ def test_light_rooms_reach_no_torch_through_their_imports():
         f"{' → '.join(path)}"
         for module in sorted(MODULES)
         if LIGHT.fullmatch(module)
-        for path in [_way_to_heavy(module)]
+        for path in [_way_to(HEAVY | {"safetensors.torch"}, module)]
         if path
     ]
     assert not wrong, "\n".join(wrong)
 
 
-def _way_to_heavy(start: str) -> list[str]:
-    """The first chain of imports from `start` to a heavy package, breadth first; empty if there is none."""
+@pytest.mark.parametrize("module", ["tutelage.build", "tutelage.cli._train"])
+def test_training_starts_without_what_only_a_database_or_a_classical_reward_needs(module: str):
+    path = _way_to({"sqlalchemy", "alembic", "scipy", "sklearn", "starlette"}, module)
+    assert not path, " → ".join(path)
+
+
+def _way_to(heavy: Set[str], start: str) -> list[str]:
+    """The first chain of imports from `start` to one of these packages, breadth first; empty if there is none."""
     queue, seen = [[start]], {start}
     while queue:
         path = queue.pop(0)
         for _, target in imports(MODULES[path[-1]], at_start_only=True):
-            if target.partition(".")[0] in HEAVY or target == "safetensors.torch":
+            if target.partition(".")[0] in heavy or target in heavy:
                 return [*path, target]
             parents = [target.rsplit(".", count)[0] for count in range(target.count(".") + 1)]
             for step in parents:

@@ -11,8 +11,7 @@ from tutelage.data import formats
 from tutelage.data._labels import barren, require_lesson
 from tutelage.data.check import leaked
 from tutelage.errors import UsageError
-from tutelage.labelers._feedback import is_database
-from tutelage.labelers._feedback import load as feedback
+from tutelage.labelers._database import is_database
 from tutelage.rewards import classical
 from tutelage.rewards._examples import examples, readable
 from tutelage.toolbox import Given, Say
@@ -100,6 +99,8 @@ class _Work:
 
     def _load(self, paths: str) -> Sequence[Any]:
         if is_database(paths):
+            from tutelage.labelers._feedback import load as feedback
+
             folder = None if self.rehearsing else Path(self.config.out)
             loaded: Any = feedback(paths, "preference", on_bad=self.config.on_bad, ties=True, folder=folder)
         else:

@@ -15,8 +15,8 @@ from tutelage.algorithms._reward_base import RewardModelConfig
 from tutelage.config import Resolved
 from tutelage.data.formats import require
 from tutelage.errors import UsageError
-from tutelage.labelers._feedback import freeze, is_database
-from tutelage.labelers._live import Trainer
+from tutelage.labelers._database import is_database
+from tutelage.labelers._trainer import Trainer
 from tutelage.rewards import classical
 from tutelage.rewards._named import folders
 from tutelage.toolbox import Given, InOrder, Say, Toolbox
@@ -99,6 +99,8 @@ def _frozen(config: TrainConfig, given: Given | None) -> int:
     if not (given and given.rows is not None):
         for paths in (config.data, config.eval_data):
             if paths and is_database(paths):
+                from tutelage.labelers._feedback import freeze
+
                 freeze(paths, Path(config.out))
     return 1
 

@@ -16,8 +16,7 @@ from tutelage.data.check import check, leaked
 from tutelage.data.loader import Order
 from tutelage.data.template import DEFAULT_TEMPLATE, Encoded, Renderer, chunks
 from tutelage.errors import DataError, UsageError
-from tutelage.labelers._feedback import is_database
-from tutelage.labelers._feedback import load as feedback
+from tutelage.labelers._database import is_database
 from tutelage.models.load import load_policy, load_scorer, load_tokenizer, max_positions
 from tutelage.models.lora import LoRA
 from tutelage.models.new import Shape, save_new
@@ -30,7 +29,7 @@ from tutelage.sampling import Sampler, Sampling
 from tutelage.types import Demonstration, Preference, Prompt, Ranking, Rated, TextRow, Unpaired
 
 if TYPE_CHECKING:
-    from tutelage.labelers._live import Trainer
+    from tutelage.labelers._trainer import Trainer
 
 if TYPE_CHECKING:  # the checker sees no descriptor in `cached_property` when it compares a class with a protocol
     from builtins import property as cached_property
@@ -340,6 +339,8 @@ class Toolbox:
             return []
         choices: Any = kind
         if is_database(paths):
+            from tutelage.labelers._feedback import load as feedback
+
             loaded: Any = feedback(paths, kind, on_bad=self.config.on_bad, ties=ties, folder=self.folder)
         else:
             loaded = formats.load(paths.split(","), choices, on_bad=self.config.on_bad, ties=ties)

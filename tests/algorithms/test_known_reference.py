@@ -49,13 +49,13 @@ def test_it_learns_what_dpo_learns_with_its_reference_at_hand(model: Path, tmp_p
     seen = list[list[dict[str, float]]]()
     for known in (False, True):
         out = tmp_path / str(known)
-        flags = PLAIN | {"steps": 6, "learning_rate": 1e-3, "beta": 0.5, "lora": lora}
+        flags = PLAIN | {"steps": 4, "learning_rate": 1e-3, "beta": 0.5, "lora": lora}
         rows = [{"prompt": row.prompt, "chosen": row.chosen, "rejected": row.rejected} for row in ROWS]
         training("dpo", model=str(model), data=rows, out=str(out), precompute_reference=known, **flags).train()
         lines = (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         seen.append([row for row in map(json.loads, lines) if "loss" in row])
     margins = [row["reward/margin"] for row in seen[0]]
-    assert len(margins) == 6 and abs(margins[-1]) > 1e-3, "the second pass over the rows reads what the first one kept"
+    assert len(margins) == 4 and abs(margins[-1]) > 1e-3, "the second pass over the rows reads what the first one kept"
     for theirs, ours in zip(*seen, strict=True):
         for name in ("loss", "reward/margin", "policy/logp_chosen"):
             assert ours[name] == pytest.approx(theirs[name], rel=1e-4, abs=1e-5)

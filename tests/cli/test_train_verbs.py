@@ -86,9 +86,14 @@ def test_what_is_wrong_is_said_with_the_right_code(
     assert said in capsys.readouterr().err
 
 
-def test_libraries_keep_their_own_bars_and_advice_to_themselves(config: Path, tmp_path: Path):
-    words = ["-m", "tutelage", "sft", str(config), "--out", str(tmp_path / "run"), "--quiet"]
+def test_a_run_keeps_libraries_silent_and_loads_no_database(config: Path, tmp_path: Path):
+    program = (
+        "import sys; from tutelage.cli.main import main; code = main(sys.argv[1:]); "
+        "print('loaded:', *{'sqlalchemy', 'alembic', 'starlette'} & sys.modules.keys()); sys.exit(code)"
+    )
+    words = ["-c", program, "sft", str(config), "--out", str(tmp_path / "run"), "--quiet"]
     answer = subprocess.run(
         [sys.executable, *words], capture_output=True, text=True, timeout=120, check=False, env=dict(os.environ)
     )
     assert (answer.returncode, answer.stderr) == (0, "")
+    assert answer.stdout.splitlines()[-1] == "loaded:", "only a rating database needs these"

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean
 from typing import Any, TypeVar
 
 from tutelage.errors import MissingInputError, ServiceError, TryAgainError, UsageError
 from tutelage.labelers._asker import asker
 from tutelage.labelers._posing import Key, Plan, Posed, guesses_of, items_of, key, known_of, pose
+from tutelage.labelers._trainer import Trainer
 from tutelage.labelers._voice import Say, Voice
 from tutelage.labelers.simulated import Simulated
 from tutelage.rewards.human import MODEL
@@ -27,22 +26,6 @@ from tutelage.store.store import OpenQuestion, Store
 from tutelage.types import Comparison, Rating, Sample
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Trainer:
-    """The run that asks."""
-
-    folder: Path
-    """the run's, which keeps the name under which it asks"""
-    leave: Callable[[], None] = lambda: None
-    """called while it waits; raises when the run is asked to stop"""
-    say: Say | None = None
-    """hears how the waiting goes; None = as the reward was made to say things"""
-    warn: Say | None = None
-    """hears what must be heard"""
-    rehearsal: bool = False
-    """a dry run: nobody is asked"""
 
 
 class Live:

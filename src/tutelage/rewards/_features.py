@@ -16,7 +16,6 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
@@ -91,7 +90,7 @@ class Scaling:
         mean: dict[str, Array] = {}
         scale: dict[str, Array] = {}
         for name, part in blocks.parts.items():
-            if sp.issparse(part):
+            if not isinstance(part, np.ndarray):
                 about = np.asarray(part.mean(0)).ravel()
                 spread = float(part.multiply(part).mean(0).sum() - (about**2).sum())
                 mean[name] = np.zeros(1)
@@ -104,6 +103,8 @@ class Scaling:
 
     def __call__(self, blocks: Blocks) -> Any:
         """CSR [n, columns], float64."""
+        import scipy.sparse as sp  # 0.2 s that only classical rewards need
+
         done: list[Any] = []
         for name, part in blocks.parts.items():
             if sp.issparse(part):
@@ -138,6 +139,8 @@ class Reader:
         self._embed = embed
 
     def __call__(self, said: Sequence[Said]) -> Blocks:
+        import scipy.sparse as sp
+
         answers = [answer for _, answer in said]
         parts: dict[str, Any] = {
             "characters": sp.csr_matrix(self._characters.transform(answers)),

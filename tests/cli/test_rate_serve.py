@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -96,6 +97,58 @@ def test_an_invitation_into_a_project_that_is_not_there_yet_is_made_and_said(
     assert "there is: news" in capsys.readouterr().err
     assert run("invite", "--db", db, "--project", "news") == 0
     assert "no project" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("there", "named", "project"),
+    [((), (), "default"), (("news",), (), "news"), (("a b", "news"), (), ""), (("news",), ("other",), "other")],
+)
+def test_a_server_is_about_the_only_project_and_says_how_to_invite_to_it(
+    there: tuple[str, ...],
+    named: tuple[str, ...],
+    project: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    from tutelage.cli import _rate_serve
+    from tutelage.store.people import People
+    from tutelage.store.store import Store
+
+    db = str(tmp_path / "a.db")
+    open_store(db)
+    for name in there:
+        assert run("project", "--db", db, "--project", name, "overlap=2") == 0
+    monkeypatch.setattr(_rate_serve, "_run", lambda *_: None)
+    flags = [word for name in named for word in ("--project", name)]
+    assert run("serve", "--db", db, "--port", "0", *flags) == 0
+    link = capsys.readouterr().out.rpartition("/join/")[2].strip()
+    with Store(db) as store:
+        people = People(store.database, Path(f"{db}.secret").read_bytes())
+        assert people.invitation(link).project == (project or "default"), "where the first admin is let in"
+        people.accept(link)
+    assert run("serve", "--db", db, "--port", "0", *flags) == 0
+    wanted = project if project in there or not there else "PROJECT"
+    assert f"rate invite --db {db} --project {wanted}\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ({}, "a.db"),
+        ({"host": "::1"}, "a.db"),
+        ({"host": "0.0.0.0", "insecure_http_i_understand": True}, ""),
+        ({"names": ("rate.example.org",)}, ""),
+        ({"behind_https": True}, ""),
+        ({"tls_cert": "c.pem", "tls_key": "k.pem"}, ""),
+        ({"db": "postgresql://me:secret@there/ratings"}, ""),
+        ({"db": "sqlite:////data/my ratings.db"}, "'my ratings.db'"),
+    ],
+)
+def test_only_where_no_stranger_comes_the_pages_know_the_name_of_the_database(flags: dict[str, Any], told: str):
+    from tutelage.cli._rate_serve import Serve, _settings
+
+    assert _settings(Serve(**{"db": "/data/a.db"} | flags), b"k" * 32, 8600).database == told
 
 
 def open_store(db: str) -> None:

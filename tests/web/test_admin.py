@@ -133,6 +133,7 @@ def test_guidelines_get_versions_and_a_slower_admin_does_not_overwrite_a_faster_
     first = {"base": "0", "en": "# Read *both*", "zh": "# 两个都读", **aspect, **anchors}
     page = follow(admin, admin.post(f"{IN}/guidelines", data=first))
     assert "Version 1 is in force" in said(page) and "<em>both</em>" in page and "两个都读" in page
+    assert page.count("<h1") == 1 and "<h3>Read <em>both</em></h3>" in page, "one title, under it the preview"
     rubric = Projects(judged.database).rubric("default")
     assert rubric.aspects[0].anchors == {"0": {"en": "wrong", "zh": "错"}, "5": {"en": "right", "zh": "对"}}
     late = admin.post(f"{IN}/guidelines", data=first | {"en": "mine"})

@@ -253,7 +253,7 @@ def test_scores_carry_the_wording_of_their_rubric(enter: Enter, store: Store):
         "step": 1,
         "anchors": {},
     }
-    assert client.get("/api/v1/guidelines").json()["html"]["en"] == "<h1>公平</h1>\n"
+    assert client.get("/api/v1/guidelines").json()["html"]["en"] == "<h3>公平</h3>\n"
 
 
 def test_language_is_kept_with_the_account(enter: Enter):

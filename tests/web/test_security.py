@@ -258,6 +258,15 @@ def test_the_cookie_is_hidden_from_scripts_and_secure_where_https_is(app: Starle
     assert "secure" in door(https).post(f"/join/{people.invite('default', actor='t')}").headers["set-cookie"].lower()
 
 
+@pytest.mark.parametrize("proxy", [None, "x-forwarded-for", "forwarded"])
+def test_the_sign_in_page_names_the_database_to_nobody_behind_a_proxy(proxy: str | None, store: Store):
+    here = create_app(store, Settings(hosts=(HOST,), secret=SECRET, database="my.db"))
+    headers = {"accept": "text/html"} | ({} if proxy is None else {proxy: "192.0.2.1"})
+    for path in ("/rate", "/signed-out"):
+        page = door(here).get(path, headers=headers).text
+        assert "--role admin" in page and ("my.db" in page) == (proxy is None), path
+
+
 def test_the_session_is_new_at_each_sign_in_and_dead_after_signing_out(app: Starlette, enter: Enter, store: Store):
     client = enter()
     fixed = client.cookies["tutelage"]

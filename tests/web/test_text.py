@@ -82,6 +82,13 @@ def test_ordinary_markdown_is_rendered():
         assert piece in html, piece
 
 
+@pytest.mark.parametrize(("under", "levels"), [(0, "126"), (1, "236"), (2, "346")])
+def test_headings_stand_under_that_of_the_page(under: int, levels: str):
+    one, two, six = (f"h{level}" for level in levels)
+    wanted = f"<{one}>a</{one}>\n<{two}>b</{two}>\n<{six}>c</{six}>\n"
+    assert to_html("# a\n\nb\n---\n\n###### c", under) == wanted
+
+
 def test_images_are_told_and_not_fetched():
     html = to_html("![a cat](https://evil.example/x.png)")
     assert "<img" not in html and "a cat" in html and 'class="image"' in html

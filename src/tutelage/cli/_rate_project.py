@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tutelage.cli._ui import UI
 from tutelage.cli._verb import Run
 from tutelage.config import Resolved
+
+if TYPE_CHECKING:
+    from tutelage.store.store import Store
 
 NAMELESS = "default"
 
@@ -29,13 +32,19 @@ def only_project(run: Run) -> Run:
 
 
 def _only(db: str) -> str:
-    """The one project there is; `default` where there are none or several, and where no database is there yet."""
-    from tutelage.store.projects import Projects
+    """As `only_of`; `default` where no database is there yet."""
     from tutelage.store.store import Store
 
     file = Path(db.removeprefix("sqlite:///"))
     if "://" not in str(file) and not file.is_file():
         return NAMELESS
     with Store(db, create=False) as store:
-        names = Projects(store.database).names()
+        return only_of(store)
+
+
+def only_of(store: Store) -> str:
+    """The one project there is; `default` where there are none or several."""
+    from tutelage.store.projects import Projects
+
+    names = Projects(store.database).names()
     return names[0] if len(names) == 1 else NAMELESS

@@ -8,12 +8,13 @@ import os
 import shlex
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from tutelage.cli._rate_project import only_of
 from tutelage.cli._ui import UI, counted
 from tutelage.config import Resolved
 from tutelage.errors import CannotCreateError, DataError, MissingInputError, UsageError
@@ -41,7 +42,7 @@ class Serve:
     port: int = PORT
     """port to listen at; 0 = any free one"""
     project: str = "default"
-    """project that the first admin is invited to"""
+    """project that the first admin, or --rater, is invited to; not given: the only project there is"""
     names: tuple[str, ...] = ()
     """host names under which browsers reach it, besides localhost: rate.example.org"""
     tls_cert: str = ""
@@ -111,6 +112,7 @@ def serve(resolved: Resolved[Serve], ui: UI) -> int:
     try:
         with Store(config.db) as store, _listen(config) as listening:
             port = listening.getsockname()[1]
+            config = config if resolved.given("project") else replace(config, project=only_of(store))
             secret = secret_at(place(config.db, config.secret_file))
             people, base = People(store.database, secret), _base(config, port)
             link = "" if config.rater else _admin_link(people, config, port)
@@ -122,7 +124,7 @@ def serve(resolved: Resolved[Serve], ui: UI) -> int:
             if link:
                 ui.say(f"admin, once and within an hour: {link}")
             elif not config.rater:
-                ui.say(f"further links: tutelage rate invite --db {config.db} --project {shlex.quote(config.project)}")
+                ui.say(f"further links: tutelage rate invite --db {config.db} --project {_invited_to(store, config)}")
             elif wanted or not config.until_done:
                 _tell_rater(config, own, wanted, ui)
             ui.result({"url": base, "admin_link": link, "rater_link": own, "pid": os.getpid(), "db": config.db})
@@ -321,6 +323,14 @@ def _admin_link(people: People, config: Serve, port: int) -> str:
         return ""
     token = people.invite(config.project, actor="cli", role="admin", name="admin", seconds=3600)
     return f"{_base(config, port)}/join/{token}"
+
+
+def _invited_to(store: Store, config: Serve) -> str:
+    """The project of further links, for the shell; where several are there and none was named: any of them."""
+    from tutelage.store.projects import Projects
+
+    there = Projects(store.database).names()
+    return shlex.quote(config.project) if config.project in there or not there else "PROJECT"
 
 
 def _rater_link(people: People, config: Serve, port: int) -> str:

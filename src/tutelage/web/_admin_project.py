@@ -105,7 +105,7 @@ def _guidelines(
         }
         for rubric in desk.projects.rubrics(project)
     ]
-    html = {code: Markup(to_html(texts.get(code, ""))) if texts.get(code) else "" for code in ("en", "zh")}
+    html = {code: Markup(to_html(texts[code], under=2)) if texts.get(code) else "" for code in ("en", "zh")}
     return desk.page(
         "guidelines",
         "guidelines",

@@ -122,12 +122,12 @@ class Desk:
         )
         return {"task": self._json(task, settings, project)}
 
-    def guidelines(self) -> JSON:
-        """The rubric in force as HTML; a language that is not there is told in the other."""
+    def guidelines(self, under: int = 2) -> JSON:
+        """The rubric in force as HTML under a heading of level `under`; a language not there is told in the other."""
         rubric = self.projects.rubric(self.session.project)
         english, chinese = rubric.guidelines.get("en", ""), rubric.guidelines.get("zh", "")
         told = {"en": english or chinese, "zh": chinese or english}
-        return {"version": rubric.version, "html": {language: to_html(text) for language, text in told.items()}}
+        return {"version": rubric.version, "html": {language: to_html(text, under) for language, text in told.items()}}
 
     def settings(self) -> ProjectSettings:
         """Of the project that this session works on."""

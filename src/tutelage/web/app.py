@@ -77,7 +77,7 @@ async def rate(request: Request) -> Response:
 async def guidelines(request: Request) -> Response:
     """The guidelines to read at leisure."""
     desk = api.Desk(request)
-    told = await run_in_threadpool(desk.guidelines)
+    told = await run_in_threadpool(desk.guidelines, 1)
     html = Markup(told["html"][_pages.language_of(request)])  # safe: made by text.to_html
     project = (await run_in_threadpool(desk.settings)).title or desk.session.project
     return _pages.render(request, "guidelines.html.j2", html=html, version=told["version"], project=project)

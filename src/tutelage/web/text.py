@@ -38,14 +38,18 @@ _MARK = "\ue000"
 """Stands before and after a code point while Markdown and the sanitiser work; it is private use, and never let in."""
 
 
-def to_html(text: str) -> str:
-    """Markdown as safe HTML (a fragment); the result is the same whatever the page around it."""
+def to_html(text: str, under: int = 0) -> str:
+    """Markdown as safe HTML (a fragment); the result is the same whatever the page around it.
+
+    Args:
+        under: level of the heading that it stands under: its own headings begin one below.
+    """
     marked = _mark(text)
     bars = sum("|" in line for line in text.splitlines())
     if len(text) > LETTERS or text.count("|") > 20 * ROWS or bars > ROWS:
         made = f"<p>{_boxes(str(escape(marked)))}</p>".replace("\n", "<br>")
     else:
-        made = _MARKDOWN.render(marked)
+        made = _MARKDOWN.render(marked, {"under": under})
     return nh3.clean(  # last: whatever was made before, only this leaves
         made,
         tags=TAGS,
@@ -101,6 +105,12 @@ def _render_link(self: RendererHTML, tokens: Sequence[Token], index: int, option
     return f'<a{address} title="{escape(target)}">'
 
 
+def _render_heading(self: RendererHTML, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
+    token = tokens[index]
+    level = min(6, int(token.tag[1]) + env["under"])
+    return f"<h{level}>" if token.nesting > 0 else f"</h{level}>\n"
+
+
 def _parser() -> MarkdownIt:
     made = MarkdownIt("commonmark", {"html": False, "maxNesting": 20}).enable(["table", "strikethrough"])
     rules = {
@@ -110,6 +120,8 @@ def _parser() -> MarkdownIt:
         "fence": _render_block,
         "image": _render_image,
         "link_open": _render_link,
+        "heading_open": _render_heading,
+        "heading_close": _render_heading,
     }
     for name, rule in rules.items():
         made.add_render_rule(name, rule)

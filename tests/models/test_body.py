@@ -224,3 +224,20 @@ def test_small_models_stay_with_float32_and_large_ones_follow_the_processor(monk
     assert pick_dtype("auto", cpu, 27_000_000) == torch.bfloat16
     monkeypatch.setattr(native, "multiplies_bfloat16", lambda: False)
     assert pick_dtype("auto", cpu, 27_000_000) == torch.float32
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_check_at_the_start_leaves_no_copy_of_the_weights_behind(model_folder, dtype):
+    policy = load_policy(str(model_folder("qwen3")), device="cpu", dtype=dtype)
+    assert policy._body is not None and policy._body.copies.size == 0
+    policy.logprobs(batch_of(random_rows(LENGTHS)))
+    joined = {"float32": 4, "bfloat16": 2}[dtype]
+    weights = {name: p for name, p in policy.core.model.layers.named_parameters() if p.ndim == 2}
+    side_by_side = sum(
+        p.numel()
+        for name, p in weights.items()
+        if dtype == "bfloat16" or name.split(".")[-2] not in ("o_proj", "down_proj")
+    )
+    assert policy._body.copies.size >= side_by_side * joined > 0
+    if dtype == "float32":
+        assert policy._body.copies.size == side_by_side * joined, "a weight that stands alone is read where it lies"

@@ -34,7 +34,9 @@ class Copies:
         self._made: dict[tuple[str, torch.dtype], tuple[Any, Tensor]] = {}
 
     def get(self, name: str, parts: Sequence[Tensor], kind: torch.dtype) -> Tensor:
-        """`parts` under each other, [Σ rows, …], of `kind`."""
+        """`parts` under each other, [Σ rows, …], of `kind`; one that is of this kind already is not copied."""
+        if len(parts) == 1 and parts[0].dtype == kind and parts[0].is_contiguous():
+            return parts[0].detach()
         state = [(part.data_ptr(), part._version) for part in parts]  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         kept = self._made.get((name, kind))
         if kept is not None and kept[0] == state:
@@ -47,6 +49,15 @@ class Copies:
                 row += len(part)
         self._made[name, kind] = state, whole
         return whole
+
+    @property
+    def size(self) -> int:
+        """Bytes that they take."""
+        return sum(whole.nbytes for _, whole in self._made.values())
+
+    def forget(self) -> None:
+        """Give their memory back; what is asked for next is made anew."""
+        self._made.clear()
 
 
 @dataclass(frozen=True)

@@ -358,6 +358,7 @@ def _verify(backbone: Policy | Scorer, wanted: Tensor, head: Callable[[Tensor], 
         return float((head(hidden).float().cpu() - wanted).abs().max())
 
     worst = gap()
+    backbone.forget_copies()  # float32 ones: as large as the weights, and training may never ask for them
     if not worst <= 1e-3 * max(1.0, float(wanted.abs().max())):
         raise DivergedError(
             f"packed and stock forward of {type(backbone.core).__name__} differ by {worst:.3g}",

@@ -102,6 +102,11 @@ class Backbone(nn.Module):
         if reason:
             self.notes.append(f"attention pads each batch to its longest sequence, which wastes work: {reason}")
 
+    def forget_copies(self) -> None:
+        """Let go of the copies of weights that products are computed with, until they are wanted again."""
+        if self._body is not None:
+            self._body.copies.forget()
+
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Matrix products in bfloat16 where that was chosen; weights and losses stay float32."""
         if self.compute_dtype == torch.float32:

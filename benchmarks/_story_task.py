@@ -32,8 +32,8 @@ _MOST = 4
 
 CLOCK = "STORY_TASK_CLOCK"
 """Environment variable: the file that `timed` writes its notes to when the process ends."""
-STOP = "."
-"""The token that ends an answer: one sentence."""
+STOP: str | None = "."
+"""The token that ends an answer besides the model's own: one sentence."""
 
 
 @dataclass(frozen=True)
@@ -79,11 +79,12 @@ def timed(prompt: str, completion: str) -> float:
     """`happiness`, and a note of when it was asked: both sides are timed by this one clock, in their own process."""
     if not _asked:
         atexit.register(_write_clock)
-    score = happiness(prompt, completion)
+    score = rule(prompt, completion)
     _asked.append((time.monotonic(), time.process_time(), score))
     return score
 
 
+rule = happiness
 _asked: list[tuple[float, float, float]] = []
 
 

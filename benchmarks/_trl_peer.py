@@ -14,8 +14,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import _story_task as task
-
 
 def main() -> int:
     """Train, and write down every step."""
@@ -24,7 +22,7 @@ def main() -> int:
         return 0
     path = Path(sys.argv[1])
     job = json.loads(path.read_text(encoding="utf-8"))
-    trainer, diary = _trainer(job, path.parent)
+    trainer, diary = _trainer(job, path.parent, importlib.import_module(job["task"]))
     trainer.train()
     trainer.model.policy.save_pretrained(str(path.parent / "model"))
     versions = {name: importlib.import_module(name).__version__ for name in ("trl", "transformers", "torch")}
@@ -33,10 +31,10 @@ def main() -> int:
     return 0
 
 
-def _trainer(job: dict[str, Any], folder: Path) -> tuple[Any, Any]:
+def _trainer(job: dict[str, Any], folder: Path, task: Any) -> tuple[Any, Any]:
     torch, ppo = importlib.import_module("torch"), importlib.import_module("trl.experimental.ppo")
     transformers = importlib.import_module("transformers")
-    torch.set_num_threads(1)
+    torch.set_num_threads(job["threads"])
     settings = task.Settings(**job["settings"])
     tokenizer = transformers.AutoTokenizer.from_pretrained(job["model"], padding_side="left")
     policy = transformers.AutoModelForCausalLM.from_pretrained(job["model"], dtype=torch.float32)
@@ -45,7 +43,7 @@ def _trainer(job: dict[str, Any], folder: Path) -> tuple[Any, Any]:
         job["model"], num_labels=1, dtype=torch.float32
     )
     torch.nn.init.zeros_(critic.score.weight)
-    reward = _reward(torch, tokenizer, job)
+    reward = _reward(torch, tokenizer, job, task)
     diary = _diary(transformers, reward, policy, reference)
     arguments = ppo.PPOConfig(
         output_dir=str(folder / "trl"), seed=job["seed"], use_cpu=True, bf16=False, fp16=False,
@@ -82,7 +80,7 @@ class InOrder:
         return {"input_ids": self.prompts[(self.given - 1) % len(self.prompts)]}
 
 
-def _reward(torch: Any, tokenizer: Any, job: dict[str, Any]) -> Any:
+def _reward(torch: Any, tokenizer: Any, job: dict[str, Any], task: Any) -> Any:
     """The Python rule in the clothes of a reward model: `rule` is its backbone, `score` its head."""
     known = {tuple(ids): text for ids, text in zip(job["prompts"], job["texts"], strict=True)}
     lengths = sorted({len(ids) for ids in known})
@@ -108,7 +106,7 @@ def _reward(torch: Any, tokenizer: Any, job: dict[str, Any]) -> Any:
             value = torch.tensor(scores)[:, None, None] - self.center
             return SimpleNamespace(hidden_states=[value.expand(-1, input_ids.shape[1], 1)])
 
-        def _split(self, row: list[int]) -> tuple[str, list[int]]:
+        def _split(self, row: list[int]) -> tuple[Any, list[int]]:
             found = [length for length in lengths if tuple(row[:length]) in known]
             if len(found) != 1:
                 raise ValueError(f"{len(found)} prompts begin {tokenizer.decode(row)!r}")

@@ -8,8 +8,14 @@ from typing import Any
 
 from tutelage.eval._report_charts import short, ticks
 
-TONES = {"trl": "#c2410c", "ppo": "#1d4ed8", "rloo": "#15803d"}
-NAMES = {"trl": "TRL 1.9.2 PPO", "ppo": "tutelage ppo", "rloo": "tutelage rloo"}
+TONES = {"trl": "#c2410c", "trl-best": "#f59e0b", "ppo": "#1d4ed8", "ppo-best": "#7c3aed", "rloo": "#15803d"}
+NAMES = {
+    "trl": "TRL 1.9.2 PPO",
+    "trl-best": "TRL 1.9.2 PPO, best",
+    "ppo": "tutelage ppo",
+    "ppo-best": "tutelage ppo, best",
+    "rloo": "tutelage rloo",
+}
 COLUMNS = (
     "method", "seed", "step-0 reward", "step-0 KL", "answers", "tokens", "mean length", "s/step", "CPU s/step",
     "tokens per CPU s", "last 5: reward", "KL", "held-out reward", "KL", "process s", "CPU s", "GiB", "load",
@@ -41,6 +47,18 @@ def _cells(run: dict[str, Any]) -> list[str]:
     ]  # fmt: skip
 
 
+def race(runs: Sequence[dict[str, Any]]) -> str:
+    """Time to the same reward: the least of the best that each run reached, in the mean of five steps."""
+    target = min(max(_smooth([row["reward"] for row in run["rows"]])) for run in runs)
+    lines = [f"Mean reward of five steps at {target:.3f}, which all reach:", ""]
+    lines += ["| method | seed | step | wall s | CPU s |", "|---|---|---|---|---|"]
+    for run in runs:
+        row = next(row for row, mean in zip(run["rows"], _smooth([r["reward"] for r in run["rows"]]), strict=True)
+                   if mean >= target)  # fmt: skip
+        lines.append(f"| {NAMES[run['method']]} | {run['seed']} | {row['step']} | {row['seconds']} | {row['cpu']} |")
+    return "\n".join(lines)
+
+
 def figure(runs: Sequence[dict[str, Any]]) -> str:
     """Three panels; a thin line per step, a thick one over the mean of five steps."""
     over = {"seconds": "wall time, s", "cpu": "CPU time, s", "kl": "sequence KL to the start, nats"}
@@ -49,7 +67,7 @@ def figure(runs: Sequence[dict[str, Any]]) -> str:
     for method in dict.fromkeys(run["method"] for run in runs):
         legend.append(f'<rect x="{x}" y="9" width="14" height="4" fill="{TONES[method]}"/>')
         legend.append(f'<text x="{x + 19}" y="15">{escape(NAMES[method])}</text>')
-        x += 130
+        x += 150
     label = "Mean reward of each step against wall time, CPU time and sequence KL"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {3 * WIDTH} {HEIGHT}" role="img" aria-label="{label}" '

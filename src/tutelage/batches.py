@@ -10,7 +10,7 @@ Two layouts, and only two:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Protocol, Self, TypeVar
@@ -315,3 +315,22 @@ def _select(batch: B, rows: Sequence[int]) -> B:
         value = getattr(batch, field.name)
         changed[field.name] = value.select(index) if isinstance(value, TokenBatch) else value[index]
     return replace(batch, **changed)
+
+
+def parts(sizes: list[int], limit: int) -> Iterator[list[int]]:
+    """Cut elements of these sizes into runs of at most `limit` tokens (one that is larger stands alone).
+
+    Longest first, so that like lengths share a part and the largest part shows at once whether memory suffices.
+    """
+    if sum(sizes) <= limit:
+        yield list(range(len(sizes)))
+        return
+    rows: list[int] = []
+    total = 0
+    for row in sorted(range(len(sizes)), key=lambda index: (-sizes[index], index)):
+        if rows and total + sizes[row] > limit:
+            yield rows
+            rows, total = [], 0
+        rows.append(row)
+        total += sizes[row]
+    yield rows

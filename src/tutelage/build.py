@@ -130,6 +130,7 @@ def rehearse(
     from tutelage.train.health import Health
     from tutelage.train.optim import odd_rates
     from tutelage.train.progress import counted
+    from tutelage.train.room import estimated
 
     warn = warn or say
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
@@ -140,12 +141,15 @@ def rehearse(
         trained = sum(
             p.numel() for module in algorithm.modules().values() for p in module.parameters() if p.requires_grad
         )
+        part = config.tokens_per_part or estimated(algorithm.modules().values())
         found = algorithm.preflight(algorithm.collect(0))
         first = Health(steps).check(1, found | algorithm.metrics())
         for oddity in [*odd_rates(algorithm), *(f"{alarm.message}; {alarm.advice}" for alarm in first)]:
             warn(oddity)
     checks = f"checks before the first step: {found or 'none'}"
-    say(f"dry run: {counted(steps, 'step')}, {trained:,} parameters would be trained; {checks}")
+    say(
+        f"dry run: {counted(steps, 'step')}, {trained:,} parameters would be trained, {part:,} tokens at once; {checks}"
+    )
     return Path(config.out)
 
 

@@ -8,6 +8,8 @@ from torch import nn
 
 from tutelage.algorithms import TrainConfig
 from tutelage.batches import Loss, TokenBatch
+from tutelage.models.load import load_policy
+from tutelage.ops import memory
 from tutelage.train.optim import Optimizer
 
 
@@ -73,3 +75,41 @@ def test_other_errors_are_not_taken_for_want_of_memory():
     narrow = Narrow(29, RuntimeError("shapes do not fit"))
     with pytest.raises(RuntimeError, match="shapes do not fit"):
         Optimizer(narrow, TrainConfig(), 10).step(narrow, batch())
+
+
+class Speaks(Narrow):
+    """A language model, whose memory is estimated."""
+
+    def __init__(self, policy) -> None:
+        super().__init__(10**6, MemoryError())
+        self.policy = policy
+
+    def modules(self) -> dict[str, nn.Module]:
+        return {"policy": self.policy}
+
+    def learning_rates(self) -> dict[str, float]:
+        return {"policy": 0.1}
+
+
+def test_parts_are_what_free_memory_holds_and_stay_so_over_a_restart(tiny_model, monkeypatch):
+    policy = load_policy(str(tiny_model), device="cpu")
+    found = dict[int, int]()
+    for mib in (8, 64, 4096):
+        monkeypatch.setattr(memory, "free_bytes", lambda mib=mib: mib * 2**20)
+        optimizer = Optimizer(Speaks(policy), TrainConfig(), 10)
+        found[mib] = policy.room.tokens
+        assert optimizer.state() == {"tokens_per_part": found[mib]}
+    assert found[8] < found[64] < found[4096] == 8192 and all(size & (size - 1) == 0 for size in found.values())
+    optimizer.restore({"tokens_per_part": found[64]})
+    assert policy.room.tokens == found[64], "what is asked without a gradient is cut as before too"
+    Optimizer(Speaks(policy), TrainConfig(tokens_per_part=300), 10)
+    assert policy.room.tokens == 300
+
+
+def test_an_estimate_leaves_room_for_gradients_and_moments():
+    shape = memory.Shape(10**6, 10**6, layers=4, width=64, inner=256, number_bytes=4)
+    needed = 14 * 10**6
+    assert memory.tokens_that_fit([shape], needed, 8192) == 256, "parts never vanish: one row is tried, then halved"
+    assert memory.tokens_that_fit([shape], needed + 2 * 1024 * shape.per_token, 8192) == 1024
+    assert memory.tokens_that_fit([shape] * 2, 2 * needed + 4 * 1024 * shape.per_token, 8192) == 1024
+    assert memory.tokens_that_fit([shape], needed + 2 * 1024 * shape.per_token - 2, 8192) == 512

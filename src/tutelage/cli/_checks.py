@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from tutelage.ops.allocator import other_allocator, without_large_pages
+from tutelage.ops.memory import free_bytes
 from tutelage.store.engine import journal_mode
 
 
@@ -105,17 +106,8 @@ def check_place(folder: str) -> list[Finding]:
 
 
 def memory_gib() -> float:
-    """Memory this process may use: the smaller of the machine's free memory and the container's limit."""
-    free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    info = Path("/proc/meminfo")
-    if info.exists():
-        lines = dict(line.split(":", 1) for line in info.read_text(encoding="ascii").splitlines())
-        free = int(lines["MemAvailable"].split()[0]) * 1024
-    limit = Path("/sys/fs/cgroup/memory.max")
-    if limit.exists() and (text := limit.read_text(encoding="ascii").strip()).isdigit():
-        used = Path("/sys/fs/cgroup/memory.current")
-        free = min(free, int(text) - (int(used.read_text(encoding="ascii")) if used.exists() else 0))
-    return free / 2**30
+    """Memory this process may use."""
+    return free_bytes() / 2**30
 
 
 def cores() -> int:

@@ -10,6 +10,7 @@ from typing import Any
 from tutelage.cli._checks import memory_gib
 from tutelage.cli._methods import METHODS
 from tutelage.errors import DataError, MissingInputError, ServiceError
+from tutelage.ops.memory import MOST, MOST_ON_ACCELERATOR, Shape, activations, tokens_that_fit
 
 _ADAM = 16
 """bytes per trained parameter: float32 weight, gradient and two moments"""
@@ -47,7 +48,7 @@ class Machine:
     number_bytes: int
     """bytes of an activation: 2 in bfloat16, 4 in float32"""
     part: int
-    """tokens in one forward pass"""
+    """tokens in one forward pass, at most"""
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ class Plan:
     trained_gib: float
     seconds_per_million: float
     fits: bool
+    part: int
+    """tokens in one forward and backward pass, as training would choose them here"""
 
 
 def describe_model(path: str, rank: int) -> ModelSize:
@@ -111,8 +114,10 @@ def measure(memory: float) -> Machine:
 
     if torch.cuda.is_available():
         free = torch.cuda.mem_get_info()[0] / 2**30
-        return Machine(torch.cuda.get_device_name(), memory or free, _speed("cuda", torch.bfloat16, 8192), 2, 32768)
-    return Machine("CPU", memory or memory_gib(), _speed("cpu", torch.float32, 1024), 4, 8192)
+        return Machine(
+            torch.cuda.get_device_name(), memory or free, _speed("cuda", torch.bfloat16, 8192), 2, MOST_ON_ACCELERATOR
+        )
+    return Machine("CPU", memory or memory_gib(), _speed("cpu", torch.float32, 1024), 4, MOST["cpu"])
 
 
 def estimate(method: str, lora: bool, model: ModelSize, machine: Machine, length: int, batch: int) -> Plan:
@@ -127,14 +132,23 @@ def estimate(method: str, lora: bool, model: ModelSize, machine: Machine, length
     if lora or needs.reference or needs.sampled:  # the base under an adapter is the reference too
         frozen += model.parameters
     per_step = batch * length * needs.sides
-    tokens = max(length, min(per_step, machine.part))
-    activations = tokens * (14 * model.width + 4 * model.inner) * model.layers * machine.number_bytes
+    part = _part(model, machine, 1 + needs.critics, trained, frozen)
+    tokens = max(length, min(per_step, part))
+    kept = tokens * activations(model.layers, model.width, model.inner) * machine.number_bytes
     if needs.sampled:
-        activations += min(batch, _SLOTS) * length * model.cached * machine.number_bytes
+        kept += min(batch, _SLOTS) * length * model.cached * machine.number_bytes
     trained_gib = trained * _ADAM / 2**30
-    gib = _BASE_GIB + trained_gib + (frozen * _FROZEN + activations) / 2**30
+    gib = _BASE_GIB + trained_gib + (frozen * _FROZEN + kept) / 2**30
     seconds = 1e6 * _operations(method, lora) * model.parameters / (machine.flops * _EFFICIENCY)
-    return Plan(method, lora, gib, trained_gib, seconds, gib <= machine.memory_gib)
+    return Plan(method, lora, gib, trained_gib, seconds, gib <= machine.memory_gib, part)
+
+
+def _part(model: ModelSize, machine: Machine, learners: int, trained: int, frozen: int) -> int:
+    """As `train.room` finds it out once the weights are loaded."""
+    weights = (trained + frozen) * _FROZEN
+    free = int(machine.memory_gib * 2**30 - _BASE_GIB * 2**30 - weights)
+    shape = Shape(model.parameters, trained // learners, model.layers, model.width, model.inner, machine.number_bytes)
+    return tokens_that_fit([shape] * learners, free, machine.part)
 
 
 def _operations(method: str, lora: bool) -> float:

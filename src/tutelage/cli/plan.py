@@ -60,6 +60,7 @@ def run(resolved: Resolved[Config], ui: UI) -> int:
             "fits": "yes" if plan.fits else "no",
             "GiB": round(plan.gib, 2),
             "of which trained": round(plan.trained_gib, 2),
+            "tokens at once": plan.part,
             "one million tokens": duration(plan.seconds_per_million),
             "steady?": "" if plan.lora else METHODS[plan.method].steady,
         }

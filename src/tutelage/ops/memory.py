@@ -1,0 +1,84 @@
+"""How much memory is free, and how many tokens one forward and backward pass may take in it (no torch)."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+MOST = {"cpu": 8192}
+"""Tokens of a part where memory abounds: more are not faster."""
+MOST_ON_ACCELERATOR = 32768
+_LEAST = 256
+_SHARE = 0.5
+"""of what is free; the rest is for what the estimate does not know: fragments, buffers, other programs"""
+_ON_TRAINING = 12
+"""bytes that each trained parameter still needs: float32 gradient and two moments"""
+_COPIED = 2
+"""bytes that each parameter needs in bfloat16"""
+
+
+@dataclass
+class Room:
+    """Tokens that one pass may take. Copies of a model share it, so that all that a step asks is cut alike."""
+
+    tokens: int = MOST["cpu"]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Room:
+        return self
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a token costs in one model."""
+
+    parameters: int
+    trained: int
+    layers: int
+    width: int
+    inner: int
+    number_bytes: int
+    """of an activation: 2 in bfloat16, 4 in float32"""
+
+    @property
+    def per_token(self) -> int:
+        """Bytes kept between forward and backward."""
+        return activations(self.layers, self.width, self.inner) * self.number_bytes
+
+
+def activations(layers: int, width: int, inner: int) -> int:
+    """Numbers per token that a backward pass needs, (14·width + 4·inner)·layers; our own body keeps about half."""
+    return (14 * width + 4 * inner) * layers
+
+
+def free_bytes() -> int:
+    """Memory this process may still use: the smaller of the machine's free memory and what its container leaves it."""
+    free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    info = Path("/proc/meminfo")
+    if info.exists():
+        lines = dict(line.split(":", 1) for line in info.read_text(encoding="ascii").splitlines())
+        free = int(lines["MemAvailable"].split()[0]) * 1024
+    limit = Path("/sys/fs/cgroup/memory.max")
+    if limit.exists() and (text := limit.read_text(encoding="ascii").strip()).isdigit():
+        used = Path("/sys/fs/cgroup/memory.current")
+        free = min(free, int(text) - (int(used.read_text(encoding="ascii")) if used.exists() else 0))
+    return free
+
+
+def tokens_that_fit(shapes: list[Shape], free: int, most: int) -> int:
+    """Tokens of a part: the largest power of two whose activations take half of what training leaves free.
+
+    Args:
+        shapes: of the models that learn in one pass (policy and critic), their weights in memory already.
+        most: upper limit; there is a lower one too, for a part holds at least one row whatever is estimated.
+
+    Example:
+        >>> small = Shape(27_000_000, 27_000_000, layers=8, width=384, inner=1280, number_bytes=2)
+        >>> [tokens_that_fit([small], gib * 2**30, 8192) for gib in (1, 2, 8)]
+        [2048, 4096, 8192]
+    """
+    left = free - sum(shape.trained * _ON_TRAINING + shape.parameters * _COPIED for shape in shapes)
+    fitting = int(left * _SHARE) // max(1, sum(shape.per_token for shape in shapes))
+    power = 1 << max(fitting, 1).bit_length() - 1
+    return min(most, max(_LEAST, power))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from tutelage.batches import TokenBatch, onto
+from tutelage.batches import TokenBatch, onto, parts
 from tutelage.errors import UsageError
 from tutelage.models.attention import Packing, SlotCache
 from tutelage.models.body import Body, UnfitError
@@ -21,6 +22,7 @@ from tutelage.ops import varlen
 from tutelage.ops.allocator import keep_memory
 from tutelage.ops.attention import Segments
 from tutelage.ops.logprobs import linear_logprobs
+from tutelage.ops.memory import Room
 
 Engine = Literal["auto", "fast", "plain"]
 
@@ -49,6 +51,8 @@ class Backbone(nn.Module):
         self.derived = False
         """whether loading changed the weights (an adapter folded in, a pad token added): no folder holds them then"""
         self.engine: Engine = "plain"
+        self.room = Room()
+        """tokens that one pass without gradient takes; learning cuts alike"""
         self._body: Body | None = None
 
     @property
@@ -137,6 +141,17 @@ class Backbone(nn.Module):
         hidden = self._body.hidden(tree.tokens, tree.positions, tree.segments, self.compute_dtype)
         return hidden.index_select(0, tree.where[places])
 
+    def in_parts(self, batch: TokenBatch, ask: Callable[[TokenBatch], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+        """What `ask` says of every row, `[B, …]` each; where no gradient is wanted in parts that fit the room.
+
+        Learning cuts a batch in the same way, so that both find the same bits: probability ratios begin at exactly 1.
+        """
+        cuts = [] if torch.is_grad_enabled() else list(parts(batch.sizes(), self.room.tokens))
+        if len(cuts) <= 1:
+            return ask(batch)
+        found = [ask(batch.select(rows)) for rows in cuts]
+        return tuple(_joined(cuts, pieces) for pieces in zip(*found, strict=True))
+
     def _require_room(self, batch: TokenBatch) -> None:
         longest = int(batch.lengths.max())
         if self.max_positions is not None and longest > self.max_positions:
@@ -181,6 +196,9 @@ class Policy(Backbone):
 
     def logprobs(self, batch: TokenBatch, temperature: float = 1.0) -> TokenScores:
         """Score the learned tokens of `batch` at the temperature at which they are, or were, sampled."""
+        return TokenScores(*self.in_parts(batch, lambda part: self._logprobs(part, temperature)))
+
+    def _logprobs(self, batch: TokenBatch, temperature: float) -> tuple[Tensor, Tensor]:
         learned = batch.mask.nonzero()[:, 0]
         with self.autocast():
             # the state before a token predicts it: the one shift in the house
@@ -195,7 +213,7 @@ class Policy(Backbone):
             bias=getattr(head, "bias", None),
             fast=self.engine != "plain",
         )
-        return TokenScores(batch.answers(logprobs), batch.answers(entropy))
+        return batch.answers(logprobs), batch.answers(entropy)
 
     def save(self, folder: Path) -> None:
         """Write a plain Hugging Face folder (or a PEFT adapter folder) that stock libraries load and stop with."""
@@ -230,17 +248,32 @@ class Scorer(Backbone):
 
     def features(self, batch: TokenBatch) -> Tensor:
         """float32 [B, H]: the hidden state at the last real token of each sequence, which the heads read."""
+        return self.in_parts(batch, self._features)[0]
+
+    def _features(self, batch: TokenBatch) -> tuple[Tensor]:
         with self.autocast():
-            return self.states(batch, batch.starts + batch.lengths - 1).float()
+            return (self.states(batch, batch.starts + batch.lengths - 1).float(),)
 
     def values(self, batch: TokenBatch) -> Tensor:
         """float32 [B, R]: what is expected *before* each learned token is emitted, so read one position earlier."""
+        return self.in_parts(batch, self._values)[0]
+
+    def _values(self, batch: TokenBatch) -> tuple[Tensor]:
         with self.autocast():
             hidden = self.states(batch, batch.mask.nonzero()[:, 0] - 1)
-        return batch.answers(self.heads.value(self.head(hidden.float())))
+        return (batch.answers(self.heads.value(self.head(hidden.float()))),)
 
     def save(self, folder: Path) -> None:
         """Write a folder that `AutoModelForSequenceClassification` loads and scores equally."""
         self.core.config.pad_token_id = self.tokenizer.pad_token_id
         self._write(folder)
         self.heads.write(folder)
+
+
+def _joined(cuts: list[list[int]], pieces: tuple[Tensor, ...]) -> Tensor:
+    """`[B, …]` of the pieces `[b, …]`, whose rows are `cuts`; as wide as the widest, padded with 0."""
+    width = max(piece.shape[1] for piece in pieces)
+    whole = pieces[0].new_zeros(sum(map(len, cuts)), width)
+    for rows, piece in zip(cuts, pieces, strict=True):
+        whole[rows, : piece.shape[1]] = piece
+    return whole

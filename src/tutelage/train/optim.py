@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from tutelage.algorithms import Algorithm, TrainConfig
-from tutelage.batches import Batch
+from tutelage.batches import Batch, parts
 from tutelage.errors import DivergedError
 from tutelage.train.health import culprit
+from tutelage.train.room import backbones, estimated
 
 logger = logging.getLogger(__name__)
-
-_TOKENS_PER_PART = {"cpu": 8192}
-_TOKENS_PER_PART_ON_ACCELERATOR = 32768
-
 
 _RATE, _SIZE = 6e-4, 125e6
 _LAX = 5.0
@@ -61,6 +57,8 @@ class Optimizer:
         self.steps = steps
         self.halved = 0
         """tokens per part that memory has forced, or 0; kept over a restart, for how a batch is cut sets last bits"""
+        self.estimated = estimated(algorithm.modules().values())
+        """tokens per part that memory is thought to hold; kept likewise"""
         self.names: dict[str, Tensor] = {}
         self.modules = {name: _trained(module) for name, module in algorithm.modules().items()}
         groups = []
@@ -71,6 +69,8 @@ class Optimizer:
                 decay = config.weight_decay if decays else 0.0
                 if chosen:
                     groups.append({"params": chosen, "lr": 0.0, "peak": peak, "weight_decay": decay})
+        self._models = [each for module in algorithm.modules().values() for each in backbones(module)]
+        self._make_room()
         self.adam = torch.optim.AdamW(
             groups, betas=(config.adam_beta1, config.adam_beta2), eps=config.adam_eps, fused=True
         )
@@ -118,6 +118,7 @@ class Optimizer:
                         "lower --max-length, or take a smaller model or --lora"
                     ) from error
             self.halved = max(used // 2, 1)
+            self._make_room()
             torch.cuda.empty_cache()
             logger.warning(
                 "memory does not suffice for parts of %d tokens: now %d, the batch as before", used, self.halved
@@ -154,10 +155,12 @@ class Optimizer:
         return norm
 
     def _tokens_per_part(self) -> int:
-        if self.halved:
-            return self.halved
-        device = next(iter(self.names.values())).device.type
-        return self.config.tokens_per_part or _TOKENS_PER_PART.get(device, _TOKENS_PER_PART_ON_ACCELERATOR)
+        return self.halved or self.config.tokens_per_part or self.estimated
+
+    def _make_room(self) -> None:
+        """What asks the models without a gradient cuts as learning does."""
+        for model in self._models:
+            model.room.tokens = self._tokens_per_part()
 
     def tensors(self) -> dict[str, Tensor]:
         """Adam's moments, `<module>.<parameter>/<moment>`, for a checkpoint."""
@@ -178,11 +181,13 @@ class Optimizer:
 
     def state(self) -> dict[str, Any]:
         """How batches are cut; rates are a function of the step."""
-        return {"halved": self.halved} if self.halved else {}
+        return {"tokens_per_part": self.estimated} | ({"halved": self.halved} if self.halved else {})
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on as `state` says."""
         self.halved = int(state.get("halved", 0))
+        self.estimated = int(state.get("tokens_per_part", self.estimated))
+        self._make_room()
 
 
 def _out_of_memory(error: BaseException) -> bool:
@@ -199,25 +204,6 @@ def schedule(step: int, steps: int, warmup: float, kind: str) -> float:
     if kind == "constant":
         return 1.0
     return max(0.0, 1 - left) if kind == "linear" else 0.5 * (1 + math.cos(math.pi * min(1.0, left)))
-
-
-def parts(sizes: list[int], limit: int) -> Iterator[list[int]]:
-    """Cut elements of these sizes into runs of at most `limit` tokens (one that is larger stands alone).
-
-    Longest first, so that like lengths share a part and the largest part shows at once whether memory suffices.
-    """
-    if sum(sizes) <= limit:
-        yield list(range(len(sizes)))
-        return
-    rows: list[int] = []
-    total = 0
-    for row in sorted(range(len(sizes)), key=lambda index: (-sizes[index], index)):
-        if rows and total + sizes[row] > limit:
-            yield rows
-            rows, total = [], 0
-        rows.append(row)
-        total += sizes[row]
-    yield rows
 
 
 def _trained(module: nn.Module) -> dict[str, Tensor]:

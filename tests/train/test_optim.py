@@ -11,11 +11,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests_support import batch_of, random_rows
 from tutelage.algorithms import TrainConfig
-from tutelage.batches import Loss
+from tutelage.algorithms._likelihood import token_loss
+from tutelage.batches import Loss, TokenBatch
 from tutelage.errors import DivergedError
 from tutelage.models.load import load_policy, load_scorer
 from tutelage.models.lora import LoRA
+from tutelage.ops import native
+from tutelage.ops.adamw import AdamW
 from tutelage.train.optim import Optimizer, parts, schedule
 
 PLAIN = TrainConfig(learning_rate=0.1, warmup=0.0, schedule="constant", max_grad_norm=0.0)
@@ -193,3 +197,82 @@ def test_under_lora_only_the_adapter_and_a_scorers_head_learn(kind: str, tiny_mo
     names = list(Optimizer(Owner(), PLAIN, 1).names)
     heads = [name for name in names if "lora_" not in name]
     assert any("lora_A" in name for name in names) and len(heads) == (0 if kind == "policy" else 1), heads
+
+
+class Taught:
+    """A policy that learns a few sequences by heart."""
+
+    def __init__(self, folder: Any, dtype: str) -> None:
+        self.policy = load_policy(str(folder), dtype=dtype, device="cpu", engine="fast")
+
+    def modules(self) -> dict[str, nn.Module]:
+        return {"policy": self.policy}
+
+    def learning_rates(self) -> dict[str, float]:
+        return {"policy": 1e-2}
+
+    def loss(self, batch: TokenBatch) -> Loss:
+        return token_loss(self.policy, batch)
+
+
+def taught(folder: Any, config: TrainConfig, dtype: str, loop: bool = True) -> tuple[Taught, Optimizer]:
+    """One that has taken three steps by our own loop, or by PyTorch's AdamW."""
+    learner = Taught(folder, dtype)
+    optimizer = Optimizer(learner, config, 3)
+    assert isinstance(optimizer.adam, AdamW)
+    if not loop:
+        betas, eps = (config.adam_beta1, config.adam_beta2), config.adam_eps
+        optimizer.adam = torch.optim.AdamW(optimizer.adam.param_groups, betas=betas, eps=eps, fused=True)
+    for step in range(3):
+        optimizer.begin(step)
+        norms = optimizer.step(learner, batch_of(random_rows((20, 3, 11))))
+        assert norms["gradient/policy"] > 0.05, "clipping does something"
+    return learner, optimizer
+
+
+@pytest.mark.parametrize("clip", [0.0, 0.05])
+def test_our_own_loop_takes_the_steps_that_pytorch_takes(clip: float, tiny_model: Any) -> None:
+    if reason := native.why_not("adamw") or native.why_not("body"):
+        pytest.skip(f"NOT TESTED: {reason}")
+    config = replace(PLAIN, max_grad_norm=clip, weight_decay=0.1, adam_eps=1e-6)
+    _, ours = taught(tiny_model, config, "float32")
+    _, theirs = taught(tiny_model, config, "float32", loop=False)
+    assert ours.tensors().keys() == theirs.tensors().keys()
+    for name, value in theirs.names.items():
+        assert (ours.names[name] - value).norm() <= 1e-4 * value.norm(), name
+    for name, value in theirs.tensors().items():
+        assert (ours.tensors()[name] - value).norm() <= 1e-4 * value.norm(), name
+
+
+def test_the_step_renews_the_copies_that_products_read(tiny_model: Any) -> None:
+    if reason := native.why_not("adamw") or native.why_not("body"):
+        pytest.skip(f"NOT TESTED: {reason}")
+    learner, optimizer = taught(tiny_model, PLAIN, "bfloat16")
+    copies = learner.policy.copies
+    assert copies is not None
+    targets = copies.targets()
+    assert len(targets) >= 7 * 2 + 1, "the products of two layers, and the head"
+    for weight, place in targets.items():
+        assert torch.equal(place, weight.bfloat16()), "as a cast makes them"
+    for place in targets.values():
+        place.zero_()
+    batch = batch_of(random_rows((30,)))
+
+    def spread() -> float:
+        return float(learner.policy.logprobs(batch).logprobs.detach().std())
+
+    assert spread() < 1e-6, "they are read as the step left them, not made anew"
+    optimizer.adam.step()  # by itself, it tells nobody what it wrote
+    assert spread() > 1e-3, "so they are made anew"
+
+
+def test_a_loop_that_cannot_be_had_is_told_of(
+    tiny_model: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    learner = Taught(tiny_model, "float32")
+    monkeypatch.setattr(native, "why_not", lambda name: f"no {name} today")
+    assert type(Optimizer(learner, PLAIN, 1).adam) is torch.optim.AdamW
+    assert "no adamw today" in caplog.text
+    learner.policy.choose("plain")
+    caplog.clear()
+    assert type(Optimizer(learner, PLAIN, 1).adam) is torch.optim.AdamW and not caplog.text

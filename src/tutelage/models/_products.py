@@ -5,7 +5,7 @@ y = x·Wᵀ + b + Σ scale·(x·Aᵀ)·Bᵀ        several stock maps of one inp
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -27,37 +27,64 @@ def _count_changes(optimizer: torch.optim.Optimizer, *_: Any) -> None:
 register_optimizer_step_post_hook(_count_changes)
 
 
+@dataclass
+class _Made:
+    """Weights under each other, of which state they are a copy, and the weights."""
+
+    whole: Tensor
+    state: list[tuple[int, int]]
+    parts: Sequence[Tensor]
+
+    def rows(self) -> list[Tensor]:
+        """Where the copy of each of `parts` lies."""
+        return list(self.whole.split([len(part) for part in self.parts]))
+
+
 class Copies:
     """Weights under each other and in another type, made anew when an optimiser has changed them."""
 
     def __init__(self) -> None:
-        self._made: dict[tuple[str, torch.dtype], tuple[Any, Tensor]] = {}
+        self._made: dict[tuple[str, torch.dtype], _Made] = {}
 
     def get(self, name: str, parts: Sequence[Tensor], kind: torch.dtype) -> Tensor:
         """`parts` under each other, [Σ rows, …], of `kind`; one that is of this kind already is not copied."""
         if len(parts) == 1 and parts[0].dtype == kind and parts[0].is_contiguous():
             return parts[0].detach()
-        state = [(part.data_ptr(), part._version) for part in parts]  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-        kept = self._made.get((name, kind))
-        if kept is not None and kept[0] == state:
-            return kept[1]
-        whole = torch.empty(sum(map(len, parts)), *parts[0].shape[1:], dtype=kind) if kept is None else kept[1]
+        state, made = _state(parts), self._made.get((name, kind))
+        if made is not None and made.state == state:
+            return made.whole
+        rows = sum(map(len, parts))
+        whole = torch.empty(rows, *parts[0].shape[1:], dtype=kind) if made is None else made.whole
+        made = self._made[name, kind] = _Made(whole, state, parts)
         with torch.no_grad():
-            row = 0
-            for part in parts:
-                whole[row : row + len(part)].copy_(part)
-                row += len(part)
-        self._made[name, kind] = state, whole
+            for place, part in zip(made.rows(), parts, strict=True):
+                place.copy_(part)
         return whole
 
     @property
     def size(self) -> int:
         """Bytes that they take."""
-        return sum(whole.nbytes for _, whole in self._made.values())
+        return sum(made.whole.nbytes for made in self._made.values())
 
     def forget(self) -> None:
         """Give their memory back; what is asked for next is made anew."""
         self._made.clear()
+
+    def targets(self) -> dict[Tensor, Tensor]:
+        """Where an optimiser may write what it makes of weights, in bfloat16, to tell `renewed` of it."""
+        made = [each for (_, kind), each in self._made.items() if kind == torch.bfloat16]
+        return {part: place for each in made for part, place in zip(each.parts, each.rows(), strict=True)}
+
+    def renewed(self, written: Mapping[Tensor, Tensor]) -> None:
+        """These of `targets` are the weights as they are now: what consists of them alone need not be made again."""
+        for made in self._made.values():
+            places = zip(made.parts, made.rows(), strict=True)
+            if all(part in written and written[part].data_ptr() == place.data_ptr() for part, place in places):
+                made.state = _state(made.parts)
+
+
+def _state(parts: Sequence[Tensor]) -> list[tuple[int, int]]:
+    return [(part.data_ptr(), part._version) for part in parts]  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from tutelage.batches import TokenBatch, onto, parts
 from tutelage.errors import UsageError
+from tutelage.models._products import Copies
 from tutelage.models.attention import Packing, SlotCache
 from tutelage.models.body import Body, UnfitError
 from tutelage.models.heads import Heads
@@ -54,6 +55,11 @@ class Backbone(nn.Module):
         self.room = Room()
         """tokens that one pass without gradient takes; learning cuts alike"""
         self._body: Body | None = None
+
+    @property
+    def copies(self) -> Copies | None:
+        """Weights in the type of the products, where our own loops keep them so."""
+        return None if self._body is None else self._body.copies
 
     @property
     def core(self) -> Any:
@@ -212,6 +218,7 @@ class Policy(Backbone):
             temperature,
             bias=getattr(head, "bias", None),
             fast=self.engine != "plain",
+            narrow=self.copies.get("head", [head.weight], kind) if self.copies and kind != head.weight.dtype else None,
         )
         return batch.answers(logprobs), batch.answers(entropy)
 

@@ -57,6 +57,7 @@ def linear_logprobs(
     chunk: int | None = None,
     entropy: bool = True,
     fast: bool = False,
+    narrow: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """`token_logprobs(hidden @ weight.T + bias, targets, temperature)`, a chunk of rows at a time.
 
@@ -72,6 +73,7 @@ def linear_logprobs(
         chunk: rows at a time; None = as many as the device likes
         entropy: False saves a pass over the logits
         fast: what stands between the products by our own loop (ops/native/head.cpp), where there is one for this
+        narrow: `weight` in the type of the product, where somebody keeps it
 
     Returns:
         logp [N] and entropy [N] in nats; entropy carries no gradient and is empty, [0], if not asked for.
@@ -90,7 +92,8 @@ def linear_logprobs(
     loop = fast and kind == "cpu" and dtype in _FAST and bias is None and native.available("head")
     # the loop's own gradient of a float32 weight is never rounded to the type of the product
     weight = weight if loop else weight.to(dtype)
-    narrow = weight.detach().to(dtype)
+    if narrow is None or narrow.dtype != dtype:
+        narrow = weight.detach().to(dtype)
     rows = chunk or (_FAST_ROWS if loop else _rows(weight.shape[0], kind))
     targets = targets.contiguous()
     if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (hidden, weight, bias)):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tutelage.algorithms import Algorithm, TrainConfig
 from tutelage.batches import Batch, parts
 from tutelage.errors import DivergedError
+from tutelage.ops import adamw
 from tutelage.train.health import culprit
 from tutelage.train.room import backbones, estimated
 
@@ -68,12 +69,23 @@ class Optimizer:
                 chosen = [p for p in self.modules[module].values() if (p.ndim >= 2) == decays]
                 decay = config.weight_decay if decays else 0.0
                 if chosen:
-                    groups.append({"params": chosen, "lr": 0.0, "peak": peak, "weight_decay": decay})
+                    about = {"lr": 0.0, "peak": peak, "weight_decay": decay, "module": module}
+                    groups.append({"params": chosen} | about)
         self._models = [each for module in algorithm.modules().values() for each in backbones(module)]
         self._make_room()
-        self.adam = torch.optim.AdamW(
+        kind = adamw.AdamW if self._wants_loop() else torch.optim.AdamW
+        self.adam: torch.optim.AdamW = kind(
             groups, betas=(config.adam_beta1, config.adam_beta2), eps=config.adam_eps, fused=True
         )
+
+    def _wants_loop(self) -> bool:
+        """Whether our own loop takes the step: where it fits, and no model is to be computed plainly."""
+        if not self._models or any(model.engine == "plain" or model.device.type != "cpu" for model in self._models):
+            return False
+        reason = adamw.why_not(self.names.values())
+        if reason:
+            logger.warning("the optimiser's steps are taken by PyTorch, which is slower than our own way: %s", reason)
+        return not reason
 
     def begin(self, step: int) -> float:
         """Set the learning rates of run step `step` (0-based); returns the share of the peak."""
@@ -94,8 +106,21 @@ class Optimizer:
         except DivergedError as error:
             error.add_note(culprit(batch))
             raise
-        self.adam.step()
+        if isinstance(self.adam, adamw.AdamW):
+            self._step_and_copy(self.adam)
+        else:
+            self.adam.step()
         return means | norms
+
+    def _step_and_copy(self, adam: adamw.AdamW) -> None:
+        """A step in which the copies of weights that products read are made as well."""
+        kept = [model.copies for model in self._models if model.copies is not None]
+        targets = {weight: place for each in kept for weight, place in each.targets().items()}
+        adam.copies = {weight: place for weight, place in targets.items() if weight.grad is not None}
+        adam.step()
+        for each in kept:
+            each.renewed(adam.copies)
+        adam.copies = {}
 
     def _fitting_gradients(self, algorithm: Algorithm[Any, Any], batch: Batch) -> tuple[dict[str, float], float]:
         """`_gradients`, in parts half as large from now on whenever memory does not suffice; the batch stays whole.
@@ -146,12 +171,24 @@ class Optimizer:
     def _clip(self, name: str, members: dict[str, Tensor], whole: float) -> float:
         """Turn sums into means and hold the module's norm under the limit; the modules do not shrink each other."""
         gradients = [p.grad for p in members.values() if p.grad is not None]
+        if isinstance(self.adam, adamw.AdamW):
+            return self._share(name, gradients, whole)
         if gradients:
             torch._foreach_div_(gradients, whole)  # one kernel on a GPU, instead of one for each parameter
         norm = float(nn.utils.get_total_norm(gradients)) if gradients else 0.0
         _require_finite(norm, f"gradient of the {name}", None)
         if norm > self.config.max_grad_norm > 0:
             torch._foreach_mul_(gradients, self.config.max_grad_norm / norm)
+        return norm
+
+    def _share(self, name: str, gradients: list[Tensor], whole: float) -> float:
+        """`_clip` by a factor that the step multiplies gradients with on its way; they themselves stay sums."""
+        norm = adamw.total_norm(gradients) / whole
+        _require_finite(norm, f"gradient of the {name}", None)
+        limit = self.config.max_grad_norm
+        for group in self.adam.param_groups:
+            if group["module"] == name:
+                group["share"] = (limit / norm if norm > limit > 0 else 1.0) / whole
         return norm
 
     def _tokens_per_part(self) -> int:

@@ -28,7 +28,7 @@ from tutelage.algorithms.rloo import RLOO
 from tutelage.batches import Credited, Rollouts
 from tutelage.errors import DataError, UsageError
 from tutelage.rewards import RewardSource
-from tutelage.types import Prompt, Sample
+from tutelage.types import Sample
 
 STALE = {"staleness": 1, "staleness_cap": 1e9}
 
@@ -263,5 +263,7 @@ def test_waiting_answers_are_kept_bit_for_bit() -> None:
     assert torch.equal(back.rollouts.batch.mask, kept.rollouts.batch.mask)
     assert torch.equal(back.rollouts.stopped, kept.rollouts.stopped)
     assert back.rollouts.samples == kept.rollouts.samples and (back.step, back.made) == (1, 0)
-    with pytest.raises(DataError, match="other prompts"):
-        of_json(as_json(kept), [Prompt("x", ""), Prompt("y", "")], torch.device("cpu"))
+    changed = [replace(prompt, content="else") for prompt in parts.prompts.batch(1)]
+    for others in ([replace(prompt, id="x") for prompt in parts.prompts.batch(1)], changed):
+        with pytest.raises(DataError, match="other prompts"):
+            of_json(as_json(kept), others, torch.device("cpu"))

@@ -11,6 +11,7 @@ bounds the variance, at the price of a bias where it cuts (Ionides 2008; Espehol
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, TypeVar
@@ -88,7 +89,7 @@ def weighed(experience: X, weight: Tensor) -> X:
 
 
 def as_json(drawn: Drawn) -> dict[str, Any]:
-    """Everything but the prompts; float32 numbers come back bit for bit."""
+    """Everything, the prompts by a digest; float32 numbers come back bit for bit."""
     rollouts = drawn.rollouts
     return {
         "step": drawn.step,
@@ -100,7 +101,7 @@ def as_json(drawn: Drawn) -> dict[str, Any]:
         "sampled": rollouts.logprobs.tolist(),
         "logprobs": drawn.logprobs.tolist(),
         "entropy": drawn.entropy.tolist(),
-        "samples": [{**asdict(replace(one, prompt=_BARE)), "prompt": one.prompt.id} for one in rollouts.samples],
+        "samples": [{**asdict(replace(one, prompt=_BARE)), "prompt": _digest(one.prompt)} for one in rollouts.samples],
     }
 
 
@@ -116,7 +117,7 @@ def of_json(told: Mapping[str, Any], prompts: Sequence[Prompt], like: torch.devi
     """
     each = len(told["samples"]) // max(1, len(prompts))
     found = [prompt for prompt in prompts for _ in range(each)]
-    if [prompt.id for prompt in found] != [one["prompt"] for one in told["samples"]]:
+    if [_digest(prompt) for prompt in found] != [one["prompt"] for one in told["samples"]]:
         raise DataError(
             f"the answers that wait for step {told['step'] + 1} are to other prompts than --data holds now",
             fix="put the data back as it was when the run began",
@@ -132,6 +133,11 @@ def of_json(told: Mapping[str, Any], prompts: Sequence[Prompt], like: torch.devi
     rollouts = Rollouts(batch, number["sampled"].to(like), stopped, samples)
     where = {"logprobs": number["logprobs"].to(like), "entropy": number["entropy"].to(like)}
     return Drawn(rollouts, **where, step=told["step"], made=told["made"])
+
+
+def _digest(prompt: Prompt) -> str:
+    """Which prompt it is, and what it says."""
+    return hashlib.sha256(f"{prompt.id}\n{prompt.content!r}".encode()).hexdigest()
 
 
 _BARE = Prompt("", "")

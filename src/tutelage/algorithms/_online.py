@@ -232,12 +232,14 @@ class Online(Algorithm[C, X]):
         if drawn is None or drawn.step != step:
             drawn = self._draw(self.parts.prompts.batch(step), step, step)
         if self.config.staleness and step + 1 != self.total:
-            ahead = self._draw(self.parts.prompts.batch(step + 1), step + 1, step)
-            for one in (drawn, ahead):
-                for judge in self.judges():
-                    judge.announce(one.rollouts.samples, one.step)
-            self.ahead = ahead
+            self._announce(drawn)  # before more is sampled: people find work meanwhile
+            self.ahead = self._draw(self.parts.prompts.batch(step + 1), step + 1, step)
+            self._announce(self.ahead)
         return drawn
+
+    def _announce(self, drawn: Drawn) -> None:
+        for judge in self.judges():
+            judge.announce(drawn.rollouts.samples, drawn.step)
 
     def _draw(self, prompts: Sequence[Prompt], step: int, made: int, role: str = "rollout") -> Drawn:
         config, parts = self.config, self.parts

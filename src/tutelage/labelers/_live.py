@@ -96,10 +96,9 @@ class Live:
         """The step of a batch that was posted will not come: its questions are handed out no more."""
         if self.simulated is not None or self.trainer is None or self.trainer.rehearsal:
             return
-        with Store(self.url) as store:
-            batches, name = Batches(store.database), self._name(samples, step)
-            if batches.there(name):
-                batches.cancel(name, actor=self._run())
+        name = self._name(samples, step)
+        self._lasting(lambda: self._give_up(name))
+        self._ahead = [one for one in self._ahead if one != name]
 
     def __call__(self, samples: Sequence[Sample]) -> list[list[Rating]]:
         unknown = [sample for sample in samples if key(sample) not in self._said]
@@ -178,6 +177,12 @@ class Live:
         with Store(self.url) as store:
             posed = pose(self.plan, store, samples)
             self._post(store, Batches(store.database), name, posed, step, 2 * self.plan.wait)
+
+    def _give_up(self, name: str) -> None:
+        with Store(self.url) as store:
+            batches = Batches(store.database)
+            if batches.there(name):
+                batches.cancel(name, actor=self._run())
 
     def _consume(self) -> None:
         with Store(self.url) as store:

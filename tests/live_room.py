@@ -105,6 +105,7 @@ for line in sys.stdin:
             sys.stderr.flush()
             os._exit(code)
     print(pid, flush=True)
+os._exit(0)  # taking it all apart takes seconds
 """
 
     def __init__(self) -> None:
@@ -197,4 +198,4 @@ def until(true: Callable[[], object]) -> None:
     end = time.monotonic() + PATIENCE
     while not true():
         assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.02)
+        time.sleep(0.1)  # looking costs: most open the database anew

@@ -392,12 +392,13 @@ def test_postgresql_settles_batches_alike(tmp_path: Path, postgres_url: str) -> 
         used = room.batches.settled(room.batches.all("P")[0].id)
         assert sum(len(item.judgements) for item in used) == 1 and room.store.next_question("2", project="P") is None
         raters = room.meanwhile(lambda: (room.rate("1"), room.rate("2")))
-        assert source.ready(said("c", "d"), 4) == [True, True]
+        patient = room.source("human?n=2&deadline=9999&late=train&zscore=1")
+        assert patient.ready(said("c", "d"), 4) == [True, True]
         raters.join()
         assert [batch.state for batch in room.batches.all("P")] == ["deadline", "quorum"]
         assert room.batches.settled(room.batches.all("P")[0].id) == used
         again = room.source("human?n=2&deadline=1&late=train&zscore=1")
         again.ready(said("c", "d"), 4)
-        assert again.score(said("c", "d")).value.tolist() == source.score(said("c", "d")).value.tolist()
+        assert again.score(said("c", "d")).value.tolist() == patient.score(said("c", "d")).value.tolist()
     finally:
         room.store.close()

@@ -26,7 +26,7 @@ from tutelage.store.projects import Projects, ProjectSettings
 from tutelage.store.schema import questions as table
 from tutelage.store.standing import rebuild
 from tutelage.store.store import Store
-from tutelage.store.work import Task, Work
+from tutelage.store.work import ConflictError, Task, Work
 from tutelage.types import Judgement
 
 SECRET = b"k" * 32
@@ -145,6 +145,24 @@ def test_a_repeat_can_be_taken_back_and_the_first_answer_stays(store: Store):
     assert (back.id, back.purpose) == (task.id, "repeat") and checks(store.database, project) == {}
     assert {one.id for one in ordinary(store, project)} == before
     assert take(work, "ann", project)[0].id == task.id, "it is held again"
+
+
+def test_an_id_answers_its_question_once_not_its_repeat_too(store: Store):
+    """All else alike: what the row was given for is part of what it says."""
+    project = new_project(store, 30, repeat_rate=0.5)
+    work, first = Work(store.database, SECRET), dict[int, Judgement]()
+    while (task := take(work, "ann", project)[0]).purpose != "repeat":
+        first[task.number] = given(task, "ann")
+        work.submit(first[task.number], project)
+    earlier = first[task.number]
+    assert work.submit(earlier, project).id == earlier.id, "sent again, it is told the same"
+    with pytest.raises(ConflictError, match="another judgement"):
+        work.submit(replace(earlier, comparison=task.id), project)
+    assert checks(store.database, project) == {}
+    work.submit(again := replace(earlier, id=str(uuid.uuid4()), comparison=task.id), project)
+    with pytest.raises(ConflictError, match="another judgement"):
+        work.submit(replace(again, comparison=earlier.comparison), project)
+    assert ordinary(store, project) and checks(store.database, project)["ann"].again == [True]
 
 
 def test_planted_raters_are_found(store: Store):

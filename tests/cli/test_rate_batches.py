@@ -44,6 +44,18 @@ def test_open_batches_are_listed_ended_and_cancelled(db: str, capsys: pytest.Cap
     assert "step 8  0 of 1 answers judged by 2, 2 judgements missing" in capsys.readouterr().out
 
 
+def test_of_two_batches_of_one_run_the_later_one_is_said_to_be_asked_ahead(
+    db: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Store(db) as store:
+        told: dict[str, Any] = {"project": "P", "run": "run 0", "step": 8, "wanted": 2, "beside": ["b0"]}
+        Batches(store.database).post("b2", items=[Item("q1")], **told)
+    assert main(["rate", "batches", "--db", db]) == 0
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert lines["b2"].endswith("asked ahead, the run waits for step 8 first")
+    assert "ahead" not in lines["b0"] + lines["b1"]
+
+
 def test_mistakes_are_named(db: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["rate", "batches", "--db", db, "--cancel", "none"]) == 65
     assert "there is no batch 'none'" in capsys.readouterr().err

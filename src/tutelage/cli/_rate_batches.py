@@ -53,18 +53,22 @@ def batches(resolved: Resolved[BatchesConfig], ui: UI) -> int:
             found = [known.end_now(config.end, config.late, actor="cli")]
         else:
             found = known.all(config.project, "" if config.all else "open")
+    waited = sorted((batch.step, batch.run) for batch in found if batch.state == "open")
+    due = {run: step for step, run in reversed(waited)}
     for batch in found:
-        ui.say(_line(batch))
+        ui.say(_line(batch, due.get(batch.run, batch.step)))
     if not found:
         ui.say("no training run waits for people")
     ui.result({"batches": [asdict(batch) | {"step": batch.step + 1} for batch in found]})
     return 0
 
 
-def _line(batch: Batch) -> str:
-    """One line; steps are counted from 1, as in the log of the run."""
+def _line(batch: Batch, due: int) -> str:
+    """One line; steps are counted from 1, as in the log of the run, which waits for step `due` first."""
     left = f"deadline in {batch.seconds_left:.0f} s" if batch.seconds_left > 0 else "deadline over"
     state = f"open, {left}, then {batch.late}; {batch.held} being judged now" if batch.state == "open" else batch.state
+    if batch.state == "open" and batch.step > due:
+        state += f"; asked ahead, the run waits for step {due + 1} first"
     things = "pairs" if batch.kind == "pair" else "answers"
     judged = f"{batch.settled} of {batch.items} {things} judged by {batch.wanted}, {batch.missing} judgements missing"
     return f"{batch.id}  project {batch.project}  step {batch.step + 1}  {judged}; {state}"

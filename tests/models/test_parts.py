@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
@@ -26,7 +28,8 @@ def test_what_is_scored_in_parts_has_the_bits_of_what_is_learned_from_the_same_p
     near = {"float32": 1e-5, "bfloat16": 0.1}[dtype]
     torch.testing.assert_close(found.logprobs, whole.logprobs, atol=near, rtol=0)
     torch.testing.assert_close(found.entropy, whole.entropy, atol=near, rtol=0)
-    assert torch.equal(frozen.logprobs, found.logprobs), "a copy of the policy is cut alike"
+    assert torch.equal(frozen.logprobs, found.logprobs)
+    assert copy.deepcopy(policy).room is policy.room, "a copy of the policy is cut alike, also later"
     cuts = list(parts(batch.sizes(), ROOM))
     assert len(cuts) > 2 and sorted(row for rows in cuts for row in rows) == list(range(len(LENGTHS)))
     for rows in cuts:

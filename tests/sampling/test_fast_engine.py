@@ -75,6 +75,20 @@ def test_an_answer_depends_on_neither_slots_nor_order_nor_company(folder_of, fam
     assert all(whole[name] == answer for name, answer in alone.items()) and len(alone) == 2
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_an_answer_does_not_depend_on_the_number_of_threads(folder_of, dtype):
+    policy, before = policy_of(folder_of("qwen3"), dtype), torch.get_num_threads()
+    long = [Prompt("long", "x" * 50), *PROMPTS]  # one that several threads share, and some that they divide
+    try:
+        found = []
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            found.append([answers(fast(policy).sample(policy, some, 2, 3)) for some in (long[:1], long)])
+    finally:
+        torch.set_num_threads(before)
+    assert found[0] == found[1], "bit for bit, log-probabilities too"
+
+
 @pytest.mark.parametrize(("dtype", "limit"), [("float32", 2e-5), ("bfloat16", 0.1)])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_what_is_sampled_is_what_is_scored(folder_of, family, dtype, limit):

@@ -4,11 +4,13 @@ decoder = Decoder(policy)        refused (UnfitError) unless it gives the stock 
 decoder.sync()                   before each sampling call: lays out again what training has changed since
 decoder.forward(…) ─► hidden     new tokens of many sequences, each row computed by itself in one fixed order
 decoder.logits(hidden) ─► draw(…)
+decoder.go_on(pages, under_way, …)   all of that, for several tokens of each answer
 """
 
 from __future__ import annotations
 
 import ctypes
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,7 +24,7 @@ from tutelage.models._tiles import Weights
 from tutelage.models.policy import Policy
 from tutelage.ops import large, native
 
-__all__ = ["PAGE", "ROWS", "Decoder", "Pages", "UnfitError"]
+__all__ = ["PAGE", "ROWS", "Answers", "Decoder", "Pages", "UnfitError"]
 
 PAGE = 16
 """Tokens whose keys and values lie together."""
@@ -49,6 +51,46 @@ class _Step(ctypes.Structure):
         ("which", _POINTER),
         ("hidden", _POINTER),
     ]
+
+
+class _Answers(ctypes.Structure):
+    _fields_ = [
+        *((name, _WHOLE) for name in ("count", "width")),
+        *((name, _POINTER) for name in ("rows", "tokens", "positions", "numbers", "table")),
+        ("table_width", _WHOLE),
+        *((name, _POINTER) for name in ("noise", "drawn", "logprobs", "counts", "limits", "stopped", "ends")),
+        ("ends_count", _WHOLE),
+        ("temperature", ctypes.c_float),
+        ("greedy", ctypes.c_int32),
+        ("hidden", _POINTER),
+        ("logits", _POINTER),
+        ("at_once", _WHOLE),
+        ("logits_stride", _WHOLE),
+    ]
+
+
+@dataclass
+class Answers:
+    """What is drawn of N answers, each at most `width` tokens; `Decoder.go_on` writes into all but the last two."""
+
+    tokens: NDArray[np.int64]
+    """[N, width]"""
+    logprobs: NDArray[np.float32]
+    """[N, width]"""
+    counts: NDArray[np.int64]
+    """[N] tokens drawn so far"""
+    stopped: NDArray[np.bool_]
+    """[N] whether the last of them ends an answer"""
+    limits: NDArray[np.int64]
+    """[N] how many tokens each may have"""
+    noise: NDArray[np.float32]
+    """[N, width] in [0, 1): what each token is drawn with"""
+
+    @classmethod
+    def nothing(cls, limits: NDArray[np.int64], noise: NDArray[np.float32]) -> Answers:
+        """Before the first token."""
+        tokens, logprobs = np.zeros(noise.shape, np.int64), np.zeros(noise.shape, np.float32)
+        return cls(tokens, logprobs, np.zeros(len(noise), np.int64), np.zeros(len(noise), np.bool_), limits, noise)
 
 
 class Pages:
@@ -96,10 +138,7 @@ class Decoder:
         self._weights = Weights(self.library, plan, self.half, self.max_positions)
         self.vocabulary = int(self._weights.model.vocabulary)
         self._model = ctypes.byref(self._weights.model)
-        self._room, self._head_room = (
-            torch.zeros(self.library.decoder_room(self._model, *native.sizes(rows)), dtype=torch.uint8)
-            for rows in (0, ROWS)
-        )
+        self._room = large.room(self.library.decoder_room(self._model) // 4)
         self._logits = torch.empty(ROWS, -(-self.vocabulary // 32) * 32)
         self._verify(policy)
 
@@ -139,7 +178,6 @@ class Decoder:
             self._model,
             native.pointer(hidden),
             *native.sizes(len(hidden)),
-            native.pointer(self._head_room),
             native.pointer(self._logits),
             *native.sizes(self._logits.shape[1]),
             native.threads(),
@@ -169,6 +207,44 @@ class Decoder:
             native.threads(),
         )
         return tokens, logprobs
+
+    def go_on(
+        self,
+        pages: Pages,
+        table: Whole,
+        under_way: tuple[Whole, Whole, Whole, NDArray[np.int64]],
+        answers: Answers,
+        passes: int,
+        until_one_ends: bool,
+        ends: NDArray[np.int64],
+        temperature: float,
+        greedy: bool,
+    ) -> None:
+        """At most `passes` more tokens of each answer under way; ends early when all have ended, or one if so asked.
+
+        Args:
+            under_way: int32 [L] rows of `table`, last tokens and their positions, int64 [L] which answers they are;
+                tokens and positions are advanced. Their pages reach as far as they may come.
+            ends: int64, the tokens that end an answer.
+        """
+        rows, tokens, positions, numbers = under_way
+        hidden = torch.empty(len(rows), self.plan.hidden)
+        struct = _Answers(
+            len(rows), answers.noise.shape[1], *map(_address, (rows, tokens, positions, numbers, table)),
+            table.shape[1], *map(_address, (answers.noise, answers.tokens, answers.logprobs, answers.counts)),
+            *map(_address, (answers.limits, answers.stopped, ends)), len(ends), temperature, int(greedy),
+            hidden.data_ptr(), self._logits.data_ptr(), ROWS, self._logits.shape[1],
+        )  # fmt: skip
+        self.library.decoder_continue(
+            self._model,
+            ctypes.byref(struct),
+            *native.sizes(passes),
+            int(until_one_ends),
+            native.pointer(pages.memory),
+            *native.sizes(pages.count),
+            native.pointer(self._room),
+            native.threads(),
+        )
 
     @torch.no_grad()
     def _verify(self, policy: Policy) -> None:

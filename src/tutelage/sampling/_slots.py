@@ -49,6 +49,8 @@ class Slots:
         """int32 [2·count, width]: pages in order, of each slot, and of the prompts that are prefilled now"""
         self.tokens, self.positions = np.zeros(count, np.int32), np.zeros(count, np.int32)
         self.answers = np.zeros(count, np.int64)
+        self._paged = np.zeros(count, np.int64)
+        """pages that each slot's sequence has"""
         self.live = np.zeros(0, np.int64)
         """slots under way, ascending by answer"""
         self.waiting = deque(range(len(lengths)))
@@ -100,6 +102,7 @@ class Slots:
                     targets.append(page)
                 row[len(asked.full)] = page
                 own.append(page)
+            self._paged[slot] = -(-asked.length // PAGE)
             self.tokens[slot], self.positions[slot], self.answers[slot] = token, asked.length, answer
             entered.append(slot)
         if entered:
@@ -107,18 +110,26 @@ class Slots:
             self.live = live[np.argsort(self.answers[live], kind="stable")]
         return sources, targets
 
-    def grow(self) -> None:
-        """A page for each sequence whose next token begins one."""
-        for slot in self.live[self.positions[self.live] % PAGE == 0].tolist():
-            page = self._free.pop()
-            self._own[slot].append(page)
-            self.table[slot, self.positions[slot] // PAGE] = page
+    def crowded(self) -> bool:
+        """Whether somebody waits for a slot."""
+        return bool(self.waiting or self._ready)
 
-    def advance(self, tokens: Whole, done: NDArray[np.bool_]) -> None:
-        """The live slots, in order, have drawn `tokens`; those that are `done` are free again."""
+    def grow(self, tokens: NDArray[np.int64]) -> None:
+        """Pages for that many more `tokens` [live] of each sequence under way, one or more."""
+        needed = (self.positions[self.live] + tokens - 1) // PAGE + 1
+        short = needed > self._paged[self.live]
+        for slot, pages in zip(self.live[short].tolist(), needed[short].tolist(), strict=True):
+            for place in range(self._paged[slot], pages):
+                page = self._free.pop()
+                self._own[slot].append(page)
+                self.table[slot, place] = page
+            self._paged[slot] = pages
+
+    def advance(self, tokens: Whole, done: NDArray[np.bool_], count: NDArray[np.int64]) -> None:
+        """The live slots, in order, have drawn `count` tokens, the last of them `tokens`; the `done` are free again."""
         going = self.live[~done]
         self.tokens[going] = tokens[~done]
-        self.positions[going] += 1
+        self.positions[going] += count[~done]
         for slot in self.live[done].tolist():
             self._free += self._own[slot]
             self._own[slot] = []

@@ -17,7 +17,7 @@ from torch import Tensor
 from tutelage.batches import Rollouts
 from tutelage.data.template import Renderer
 from tutelage.errors import UsageError
-from tutelage.models.decode import PAGE, ROWS, Decoder, Pages, UnfitError
+from tutelage.models.decode import PAGE, ROWS, Answers, Decoder, Pages, UnfitError
 from tutelage.models.policy import Policy
 from tutelage.sampling._answers import Drawn, draw, limits, names, noise, rollouts, stops
 from tutelage.sampling._base import Sampler, Sampling
@@ -28,6 +28,8 @@ from tutelage.types import Prompt
 
 _PREFILL = 512
 """Prompt tokens that one pass takes in beside the answers under way, if more than one prompt waits."""
+_PASSES = 16
+"""Tokens of each answer that one call into C++ draws at most: between them Python hears of an interrupt."""
 _CACHE_BYTES = 2 << 30
 """Keys and values take at most this much memory: with long sequences fewer answers are under way at once."""
 
@@ -75,7 +77,7 @@ class Fast(Sampler):
         count, pages = self._room(decoder, longest, len(named))
         width = -(-longest // PAGE)
         run = _Run(decoder, pages, self.sampling, encoded, n, limit, noise(seed, named, max(limit)))
-        run.ends = np.array(stops(policy, self.renderer))
+        run.ends = np.array(stops(policy, self.renderer), np.int64)
         run.go(Slots([len(ids) for ids in encoded], n, count, width, list(range(pages.count - 1, -1, -1))))
         return rollouts(policy, prompts, named, encoded, run.drawn(), seed)
 
@@ -121,18 +123,18 @@ class _Run:
     ) -> None:
         self.decoder, self.pages, self.sampling, self.n = decoder, pages, sampling, n
         self.prompts = [np.array(ids, np.int32) for ids in encoded]
-        self.limit = np.repeat(np.array(limit, np.int64), n)
-        self.numbers = numbers
         self.ends = np.zeros(0, np.int64)
-        answers = len(encoded) * n
-        self.tokens = np.zeros((answers, sampling.max_new_tokens), np.int64)
-        self.logprobs = np.zeros((answers, sampling.max_new_tokens), np.float32)
-        self.counts = np.zeros(answers, np.int64)
-        self.stopped = np.zeros(answers, np.bool_)
+        self.answers = Answers.nothing(np.repeat(np.array(limit, np.int64), n), numbers)
 
     def drawn(self) -> Drawn:
         """What came of it."""
-        return Drawn(*(torch.from_numpy(part) for part in (self.tokens, self.logprobs, self.counts, self.stopped)))
+        found = self.answers
+        return Drawn(*(torch.from_numpy(part) for part in (found.tokens, found.logprobs, found.counts, found.stopped)))
+
+    @property
+    def _whole(self) -> bool:
+        """Whether tokens are drawn from the whole vocabulary, which C++ does."""
+        return self.sampling.greedy or (self.sampling.top_p == 1 and self.sampling.top_k == 0)
 
     def go(self, slots: Slots) -> None:
         """Until every answer has ended."""
@@ -141,17 +143,39 @@ class _Run:
             if sources:
                 self.pages.copy(sources, targets)
             prompts = slots.take_prompts(_PREFILL)
-            slots.grow()
-            hidden = self._forward(slots, prompts)
-            live = slots.answers[slots.live]
-            fresh = np.array([p * self.n + j for p in prompts for j in range(self.n)], np.int64)
-            rows = np.concatenate([np.arange(len(live)), len(live) + np.repeat(np.arange(len(prompts)), self.n)])
-            tokens, done = self._draw(hidden, rows.astype(np.int32), np.concatenate([live, fresh]))
-            slots.advance(tokens[: len(live)], done[: len(live)])
-            for answer in fresh[done[len(live) :]].tolist():
-                slots.end_at_once(answer)
-            going = ~done[len(live) :]
-            slots.begin(fresh[going].tolist(), tokens[len(live) :][going].tolist())
+            if prompts or not self._whole:
+                self._pass(slots, prompts)
+            else:
+                self._several_passes(slots)
+
+    def _several_passes(self, slots: Slots) -> None:
+        """Tokens of the live slots alone, until a slot is free that somebody waits for."""
+        answers, live = self.answers, slots.answers[slots.live]
+        before = answers.counts[live]
+        slots.grow(np.minimum(answers.limits[live] - before, _PASSES))
+        under_way = slots.live.astype(np.int32), slots.tokens[slots.live], slots.positions[slots.live], live
+        sampling, crowded = self.sampling, slots.crowded()
+        self.decoder.go_on(
+            self.pages, slots.table, under_way, answers, _PASSES, crowded, self.ends, sampling.temperature,
+            sampling.greedy,
+        )  # fmt: skip
+        counts = answers.counts[live]
+        slots.advance(under_way[1], answers.stopped[live] | (counts >= answers.limits[live]), counts - before)
+
+    def _pass(self, slots: Slots, prompts: list[int]) -> None:
+        """One token of each live slot, and the first tokens of the answers to `prompts`."""
+        one = np.ones(len(slots.live), np.int64)
+        slots.grow(one)
+        hidden = self._forward(slots, prompts)
+        live = slots.answers[slots.live]
+        fresh = np.array([p * self.n + j for p in prompts for j in range(self.n)], np.int64)
+        rows = np.concatenate([np.arange(len(live)), len(live) + np.repeat(np.arange(len(prompts)), self.n)])
+        tokens, done = self._draw(hidden, rows.astype(np.int32), np.concatenate([live, fresh]))
+        slots.advance(tokens[: len(live)], done[: len(live)], one)
+        for answer in fresh[done[len(live) :]].tolist():
+            slots.end_at_once(answer)
+        going = ~done[len(live) :]
+        slots.begin(fresh[going].tolist(), tokens[len(live) :][going].tolist())
 
     def _forward(self, slots: Slots, prompts: list[int]) -> Tensor:
         """Hidden states: of every live slot, then of the last token of each of `prompts`."""
@@ -169,24 +193,24 @@ class _Run:
 
     def _draw(self, hidden: Tensor, rows: Whole, answers: NDArray[np.int64]) -> tuple[Whole, NDArray[np.bool_]]:
         """The next token of each of `answers`, from row rows[i] (ascending) of `hidden`; notes them; who is done."""
-        places = self.counts[answers]
-        numbers = self.numbers[answers, places]
+        found = self.answers
+        places = found.counts[answers]
+        numbers = found.noise[answers, places]
         tokens, logprobs = np.empty(len(rows), np.int32), np.empty(len(rows), np.float32)
         for start in range(0, len(hidden), ROWS):
             part = slice(*np.searchsorted(rows, [start, start + ROWS]))
             logits = self.decoder.logits(hidden[start : start + ROWS])
             tokens[part], logprobs[part] = self._draw_from(logits, rows[part] - start, numbers[part])
-        self.tokens[answers, places], self.logprobs[answers, places] = tokens, logprobs
-        self.counts[answers] = places + 1
-        ended = np.isin(tokens, self.ends)
-        self.stopped[answers] = ended
-        return tokens, ended | (places + 1 >= self.limit[answers])
+        found.tokens[answers, places], found.logprobs[answers, places] = tokens, logprobs
+        found.counts[answers] = places + 1
+        found.stopped[answers] = ended = np.isin(tokens, self.ends)
+        return tokens, ended | (places + 1 >= found.limits[answers])
 
     def _draw_from(
         self, logits: Tensor, rows: Whole, numbers: NDArray[np.float32]
     ) -> tuple[Whole, NDArray[np.float32]]:
         sampling = self.sampling
-        if sampling.greedy or (sampling.top_p == 1 and sampling.top_k == 0):
+        if self._whole:
             return self.decoder.draw(logits, rows, numbers, sampling.temperature, sampling.greedy)
         tokens, logprobs = draw(logits[torch.from_numpy(rows)], torch.from_numpy(numbers), sampling)
         return tokens.numpy().astype(np.int32), logprobs.numpy()

@@ -130,10 +130,14 @@ struct Matrix {
     }
     static void begin() {
         _tile_storeconfig(&found());
+        seen(&found());
         TileShape ours;
         for (int tile = 0; tile < 8; ++tile) ours.bytes[tile] = 64, ours.rows[tile] = 16;
+        seen(&ours);
         _tile_loadconfig(&ours);
     }
+    // GCC takes these instructions to touch 8 bytes of the 64, and may put off or drop what is written to the others.
+    static void seen(void* all) { __asm__ volatile("" : : "r"(all) : "memory"); }
     static void end() {
         if (found().palette)
             _tile_loadconfig(&found());

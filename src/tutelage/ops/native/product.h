@@ -8,6 +8,7 @@
 #pragma once
 
 #include "lanes.h"
+#include "team.h"
 
 #if defined(__AMX_BF16__) && defined(__AMX_TILE__) && defined(__linux__)
 #define TILES_OF_AMX 1
@@ -31,6 +32,13 @@ struct Matrix {
 template <class P>
 static int64_t depth_tiles(int64_t depth) {
     return (depth + TILE * P::PER_WORD - 1) / (TILE * P::PER_WORD);
+}
+
+// Elements from one row of an operand to the next: an odd number of cache lines, so that rows do not share few sets.
+template <class P>
+static int64_t row_stride(int64_t width) {
+    const int64_t line = 64 / sizeof(typename P::Element);
+    return (((width + 31) / 32 * 32 / line) | 1) * line;
 }
 
 static inline int64_t tile_place(int64_t column_tile, int64_t depth_tile, int64_t depth_tiles) {
@@ -104,14 +112,18 @@ struct TileSession {
     explicit TileSession(bool wanted) : open(wanted) {
         if (!open) return;
         _tile_storeconfig(before);
+        seen(before);
         alignas(64) uint8_t settings[64] = {};
         settings[0] = 1;
         for (int t = 0; t < 8; ++t) {
             settings[16 + 2 * t] = 64;  // bytes per row
             settings[48 + t] = TILE;    // rows
         }
+        seen(settings);
         _tile_loadconfig(settings);
     }
+    // GCC takes these instructions to touch 8 bytes of the 64, and may put off or drop what is written to the others.
+    static void seen(void* all) { __asm__ volatile("" : : "r"(all) : "memory"); }
     ~TileSession() {
         if (!open) return;
         if (before[0])
@@ -188,14 +200,13 @@ static inline void multiply_any(const bfloat16* a, int64_t stride, const bfloat1
 }
 
 // a [rows, depth] times a weight; `finish(row, column, value)` gets 16 columns at a time, bias added.
-// Called by every thread of a team; ends with all of them. `a` has room for rows rounded up to 32.
+// Each thread of a team makes its own columns, and does not wait for the others. `a` has room for rows rounded up to 32.
 template <class P, class Finish>
-static void multiply(const Matrix& weight, const typename P::Element* a, int64_t stride, int64_t rows, bool amx,
-                     Finish finish) {
+static void multiply(const Team& team, const Matrix& weight, const typename P::Element* a, int64_t stride,
+                     int64_t rows, bool amx, Finish finish) {
     int64_t deep = depth_tiles<P>(weight.depth), wide = (weight.columns + COLUMNS - 1) / COLUMNS;
     alignas(64) float out[ROWS * COLUMNS];
-#pragma omp for schedule(static)
-    for (int64_t n = 0; n < wide; ++n) {
+    for (int64_t n = team.from(wide); n < team.to(wide); ++n) {
         const typename P::Element* b =
             (const typename P::Element*)weight.tiles + n * deep * 2 * TILE_WORDS * P::PER_WORD;
         for (int64_t m = 0; m < rows; m += ROWS) {

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tutelage.data.template import Renderer
-from tutelage.errors import UsageError
+from tutelage.errors import DataError, UsageError
 from tutelage.models.decode import Decoder, UnfitError
 from tutelage.models.load import load_policy
 from tutelage.models.lora import LoRA
@@ -183,6 +183,13 @@ def test_an_answer_ends_where_the_models_positions_do_whatever_stands_beside_it(
         assert int(rollouts.batch.lengths.max()) <= room
         beside = make(policy).sample(policy, PROMPTS[:1], 2, 3)
         assert torch.equal(rollouts.batch.answer_lengths[2:], beside.batch.answer_lengths)
+
+
+@pytest.mark.parametrize("engine", [fast, plain])
+def test_a_prompt_that_fills_the_models_positions_is_refused(folder_of, engine):
+    policy = policy_of(folder_of("gpt2"))
+    with pytest.raises(DataError, match="leaves no room for an answer"):
+        engine(policy).sample(policy, [Prompt("long", "x" * 4 * policy.max_positions)], 1, 0)
 
 
 def test_another_family_is_sampled_by_the_plain_engine_which_is_said_once(model_folder):

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tutelage.batches import Rollouts, TokenBatch
 from tutelage.data.template import Renderer
+from tutelage.errors import DataError
 from tutelage.models.policy import Policy
 from tutelage.sampling._base import Sampling, uniforms
 from tutelage.types import Prompt, Sample
@@ -59,9 +60,20 @@ def names(prompts: Sequence[Prompt], n: int) -> list[Name]:
 
 
 def limits(policy: Policy, encoded: Sequence[Sequence[int]], sampling: Sampling) -> list[int]:
-    """How many tokens each prompt's answers may have: what was asked for, or what the model's positions leave."""
+    """How many tokens each prompt's answers may have: what was asked for, or what the model's positions leave.
+
+    Raises:
+        DataError: a prompt leaves no room for an answer.
+    """
     room = policy.max_positions or 1 << 30
-    return [max(1, min(sampling.max_new_tokens, room - len(ids))) for ids in encoded]
+    longest = max(map(len, encoded))
+    if longest >= room:
+        raise DataError(
+            f"a prompt of {longest} tokens leaves no room for an answer: the model has {room} positions",
+            where=policy.name,
+            fix="shorten the prompt, or take a model that reads more",
+        )
+    return [min(sampling.max_new_tokens, room - len(ids)) for ids in encoded]
 
 
 def noise(seed: int, named: Sequence[Name], count: int) -> NDArray[np.float32]:

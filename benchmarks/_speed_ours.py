@@ -33,9 +33,9 @@ def main() -> int:
     if len(sys.argv) != 2:
         print(__doc__)
         return 0
-    from tutelage.ops.allocator import ask_for_large_pages
+    from tutelage.ops.allocator import prepare_for_torch
 
-    ask_for_large_pages()  # as the command does
+    prepare_for_torch()  # as the command does
     import torch
 
     asked = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))

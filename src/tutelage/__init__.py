@@ -57,7 +57,7 @@ def __getattr__(name: str) -> Any:
         return getattr(importlib.import_module("tutelage.api"), name)
     if name not in _PUBLIC:
         raise AttributeError(f"module 'tutelage' has no attribute {name!r}; public names: {', '.join(__dir__())}")
-    importlib.import_module("tutelage.ops.allocator").ask_for_large_pages()
+    importlib.import_module("tutelage.ops.allocator").prepare_for_torch()
     module, _, attribute = _PUBLIC[name].partition(":")
     return getattr(importlib.import_module(module), attribute)
 

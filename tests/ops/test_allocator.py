@@ -41,8 +41,8 @@ def test_pages_of_freed_tensors_are_not_asked_for_again_and_memory_does_not_grow
 
 LARGE = """
 import sys
-from tutelage.ops.allocator import ask_for_large_pages, without_large_pages
-ask_for_large_pages()
+from tutelage.ops.allocator import prepare_for_torch, without_large_pages
+prepare_for_torch()
 assert "torch" not in sys.modules, "too late"
 import torch
 kept = torch.ones(16 << 20)

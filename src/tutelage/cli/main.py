@@ -31,7 +31,7 @@ import sys
 from collections.abc import Sequence
 
 from tutelage.cli._endings import guarded
-from tutelage.ops.allocator import ask_for_large_pages
+from tutelage.ops.allocator import prepare_for_torch
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if "--debug" not in words:
         _calm_libraries()
-    ask_for_large_pages()
+    prepare_for_torch()
     return guarded(lambda: _run(words), debug="--debug" in words, json_lines="--json" in words)
 
 

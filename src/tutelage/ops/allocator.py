@@ -1,4 +1,4 @@
-"""Where tensors of a CPU lie: in large pages, and in memory that is kept when freed (no torch).
+"""What a process does with memory on a CPU: large pages, freed memory kept, compiled products let go (no torch).
 
 glibc serves large tensors by fresh mappings; each page of them then costs a fault and a clearing when first written to,
 at every training step again. Kept, the same pages come back warm. tcmalloc and jemalloc do so by themselves.
@@ -18,6 +18,9 @@ _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 _NEVER = 2**31 - 1
 _LARGE_PAGES = "THP_MEM_ALLOC_ENABLE"
 """PyTorch's own switch, which it reads at its first tensor."""
+_KERNELS = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
+"""How many compiled products oneDNN keeps: by default 1,024 of up to a MiB each, one for every number of rows that ever
+came, and a packed batch comes with another number at each step."""
 _KERNEL = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
@@ -30,12 +33,13 @@ def keep_memory() -> bool:
     return bool(library.mallopt(_TRIM_THRESHOLD, _NEVER)) and bool(library.mallopt(_MMAP_MAX, 0))
 
 
-def ask_for_large_pages() -> None:
-    """Let PyTorch put tensors above 2 MiB into large pages; to be called before torch is imported.
+def prepare_for_torch() -> None:
+    """Large pages for tensors above 2 MiB, and few kept kernels; to be called before torch is imported.
 
-    Who has set the variable already keeps their choice.
+    Who has set one of the variables already keeps their choice.
     """
     os.environ.setdefault(_LARGE_PAGES, "1")
+    os.environ.setdefault(_KERNELS, "128")
 
 
 def without_large_pages() -> str:

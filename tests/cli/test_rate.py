@@ -97,9 +97,9 @@ def test_simulate_goes_on_after_kill_9(world: Path, rate: Run) -> None:
         "import os, signal, tutelage.labelers.simulated as s\n"
         "s._BATCH = 50\n"
         "class Killed(s.Simulated):\n"
-        "    def label(self, store, project='default', progress=None):\n"
+        "    def answer(self, store, waiting, progress=None):\n"
         "        kill = lambda given, _: given > 200 and os.kill(os.getpid(), signal.SIGKILL)\n"
-        "        return super().label(store, project, kill)\n"
+        "        return super().answer(store, waiting, kill)\n"
         "s.Simulated = Killed\n"
         f"from tutelage.cli.main import main; main({['rate', *words]!r})\n"
     )

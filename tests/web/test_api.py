@@ -248,7 +248,7 @@ def test_scores_carry_the_wording_of_their_rubric(enter: Enter, store: Store):
     assert faithful["anchors"]["5"] == {"en": "Right", "zh": "Right"} and faithful["step"] == 0.5
     assert fluent == {
         "name": "fluent",
-        "label": {"en": "fluent", "zh": "fluent"},
+        "label": {"en": "Well written", "zh": "通顺"},
         "scale": [0, 5],
         "step": 1,
         "anchors": {},
@@ -336,7 +336,7 @@ def test_a_closed_project_hands_out_nothing(enter: Enter, store: Store):
 def test_a_full_disk_acknowledges_nothing_and_the_same_answer_is_kept_when_there_is_room(enter: Enter, store: Store):
     store.ask(questions(2))
     client = enter()
-    judgement = answer(take(client)[0], comment="x" * 5000)
+    judgement = answer(take(client)[0], comment="满" * 5000)  # more than the free pages of the file hold
     engine, limit = store.database.engine, [1]
 
     def narrow(connection: Connection) -> None:

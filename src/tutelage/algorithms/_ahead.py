@@ -127,7 +127,8 @@ def of_json(told: Mapping[str, Any], prompts: Sequence[Prompt], like: torch.devi
         torch.tensor(told["lengths"], dtype=torch.int64),
         torch.tensor(told["mask"], dtype=torch.bool),
     )
-    samples = tuple(Sample(**{**one, "prompt": prompt}) for one, prompt in zip(told["samples"], found, strict=True))
+    rest = [{name: value for name, value in one.items() if name != "prompt"} for one in told["samples"]]
+    samples = tuple(Sample(prompt=prompt, **one) for one, prompt in zip(rest, found, strict=True))
     number = {name: torch.tensor(told[name], dtype=torch.float32) for name in ("sampled", "logprobs", "entropy")}
     stopped = torch.tensor(told["stopped"], dtype=torch.bool)
     rollouts = Rollouts(batch, number["sampled"].to(like), stopped, samples)

@@ -117,8 +117,8 @@ class Body:
         plan, layer = self.plan, self.plan.layers[index]
         turn = None
         if angles is not None:
-            norms = [None if norm is None else norm.weight for norm in (layer.query_norm, layer.key_norm)]
-            turn = Turn(plan.heads, plan.key_value_heads, plan.size, *angles, *norms, plan.eps)
+            query, key = (None if norm is None else norm.weight for norm in (layer.query_norm, layer.key_norm))
+            turn = Turn(plan.heads, plan.key_value_heads, plan.size, angles[0], angles[1], query, key, plan.eps)
 
         def product(name: str, *parts: Linear) -> Product:
             return Product.of(f"{index} {name}", parts, self.copies)

@@ -137,10 +137,10 @@ class Forward:
         befores = [*(block.layer.before for block in self.blocks[1:]), plan.last]
         ready = self._norm(stream, None, self.blocks[0].layer.before)[1]
         for index, (block, following) in enumerate(zip(self.blocks, befores, strict=True)):
-            norms = [None if norm is None else norm.weight for norm in (block.layer.query_norm, block.layer.key_norm)]
+            layer = block.layer
+            norm, other = (None if each is None else each.weight for each in (layer.query_norm, layer.key_norm))
             raw = block.attend(ready).view(len(tokens), -1, plan.size)
-            heads = (plan.heads, plan.key_value_heads)
-            query, key, value = self._turn(raw, *heads, *norms, plan.eps, cosines, sines)
+            query, key, value = self._turn(raw, plan.heads, plan.key_value_heads, norm, other, plan.eps, cosines, sines)
             seen = attend(index, query, key, value).reshape(len(tokens), -1)
             stream, ready = self._norm(stream, block.back(seen), block.layer.between)
             inner = self._gate(block.up(ready), not plan.centred)
@@ -183,8 +183,8 @@ def packed(plan: Blueprint, packing: Packing) -> Attend:
 
     def attend(index: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         layer = plan.layers[index]
-        rows = (part.transpose(0, 1)[None] for part in (query, key, value))
-        return attend_packed(*rows, packing, layer.scale, layer.window or None)[0]
+        query, key, value = (part.transpose(0, 1)[None] for part in (query, key, value))
+        return attend_packed(query, key, value, packing, layer.scale, layer.window or None)[0]
 
     return attend
 

@@ -140,15 +140,16 @@ class Table:
         plan, width = forward.plan, sampling.max_new_tokens
         shape = (len(plan.layers), slots, capacity, plan.key_value_heads, plan.size)
         self.keys, self.values = (torch.zeros(shape, dtype=forward.dtype, device=self.device) for _ in range(2))
-        whole = {"dtype": torch.int64, "device": self.device}
-        self.tokens, self.positions = torch.zeros(slots, **whole), torch.zeros(slots, **whole)
+        none = torch.zeros(slots, dtype=torch.int64, device=self.device)
+        self.tokens, self.positions = none.clone(), none.clone()
         """int64 [S]: what each slot reads next, and at which place"""
-        self.counts, self.limits = torch.zeros(slots, **whole), torch.ones(slots, **whole)
+        self.counts, self.limits = none.clone(), none + 1
         self.stopped = torch.zeros(slots, dtype=torch.bool, device=self.device)
         self.done = torch.ones(slots, dtype=torch.bool, device=self.device)
         self.numbers = torch.zeros(slots, width, device=self.device)
         """float32 [S, M]: each answer's random numbers"""
-        self.drawn, self.logprobs = torch.zeros(slots, width, **whole), torch.zeros(slots, width, device=self.device)
+        self.drawn = torch.zeros(slots, width, dtype=torch.int64, device=self.device)
+        self.logprobs = torch.zeros(slots, width, device=self.device)
         self.rows = torch.arange(slots, device=self.device)
         self._graphs: dict[int, torch.cuda.CUDAGraph | None] = {}
         self._where = forward.plan.embedding.weight.data_ptr()

@@ -174,11 +174,13 @@ class Optimizer:
         if isinstance(self.adam, adamw.AdamW):
             return self._share(name, gradients, whole)
         if gradients:
-            torch._foreach_div_(gradients, whole)  # one kernel on a GPU, instead of one for each parameter
+            # one kernel on a GPU, instead of one for each parameter
+            torch._foreach_div_(gradients, whole)  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
         norm = float(nn.utils.get_total_norm(gradients)) if gradients else 0.0
         _require_finite(norm, f"gradient of the {name}", None)
         if norm > self.config.max_grad_norm > 0:
-            torch._foreach_mul_(gradients, self.config.max_grad_norm / norm)
+            share = self.config.max_grad_norm / norm
+            torch._foreach_mul_(gradients, share)  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
         return norm
 
     def _share(self, name: str, gradients: list[Tensor], whole: float) -> float:

@@ -165,6 +165,7 @@ def test_an_id_answers_its_question_once_not_its_repeat_too(store: Store):
     assert ordinary(store, project) and checks(store.database, project)["ann"].again == [True]
 
 
+@pytest.mark.parametrize("database_url", ["sqlite", pytest.param("postgres", marks=pytest.mark.slow)], indirect=True)
 def test_planted_raters_are_found(store: Store):
     project = new_project(store, 60, golds=40, overlap=5, name="planted", gold_rate=0.25, repeat_rate=0.2)
     rights = {"ann": 0.95, "bob": 0.9, "cleo": 0.9, "random": 0.5, "liar": 0.05}

@@ -229,8 +229,9 @@ def test_a_batch_in_parts_is_the_batch_as_a_whole(name: str, make: Make) -> None
         assert pieces.keys() == whole.keys() and found.keys() == wanted.keys()
         for key, value in whole.items():
             assert pieces[key] == pytest.approx(value, rel=1e-5, abs=1e-6), f"{key} in parts of {limit}"
-        for key, value in wanted.items():
-            torch.testing.assert_close(found[key], value, rtol=1e-5, atol=1e-6, msg=lambda m, key=key: f"{key}: {m}")
+        for key, value in wanted.items():  # sums over the batch's tokens: rounding goes with the largest
+            atol = 1e-5 * max(0.1, float(value.abs().max()))
+            torch.testing.assert_close(found[key], value, rtol=1e-5, atol=atol, msg=lambda m, key=key: f"{key}: {m}")
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)

@@ -120,6 +120,8 @@ def test_a_server_is_about_the_only_project_and_says_how_to_invite_to_it(
     for name in there:
         assert run("project", "--db", db, "--project", name, "overlap=2") == 0
     monkeypatch.setattr(_rate_serve, "_run", lambda *_: None)
+    for name in ("disable", "freeze", "enable"):  # of this process, which is not a server's
+        monkeypatch.setattr(_rate_serve.gc, name, lambda: None)
     flags = [word for name in named for word in ("--project", name)]
     assert run("serve", "--db", db, "--port", "0", *flags) == 0
     link = capsys.readouterr().out.rpartition("/join/")[2].strip()

@@ -100,16 +100,17 @@ class Invite:
 def serve(resolved: Resolved[Serve], ui: UI) -> int:
     """Serve the rating pages on this machine until stopped; the first start prints a link for the admin."""
     gc.disable()  # nothing that is made while it starts is garbage: looking for it took a tenth of that time
-    from tutelage.cli._rate_until import Until
-    from tutelage.store.left import left
-    from tutelage.store.people import People
-    from tutelage.store.store import Store
-    from tutelage.web._secret import place, secret_at
-
-    config = resolved.config
-    _check_address(config)
-    lock = lock_of(config.db)
+    lock = None
     try:
+        from tutelage.cli._rate_until import Until
+        from tutelage.store.left import left
+        from tutelage.store.people import People
+        from tutelage.store.store import Store
+        from tutelage.web._secret import place, secret_at
+
+        config = resolved.config
+        _check_address(config)
+        lock = lock_of(config.db)
         with Store(config.db) as store, _listen(config) as listening:
             port = listening.getsockname()[1]
             config = config if resolved.given("project") else replace(config, project=only_of(store))

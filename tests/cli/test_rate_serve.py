@@ -120,6 +120,7 @@ def test_a_server_is_about_the_only_project_and_says_how_to_invite_to_it(
     for name in there:
         assert run("project", "--db", db, "--project", name, "overlap=2") == 0
     monkeypatch.setattr(_rate_serve, "_run", lambda *_: None)
+    monkeypatch.setattr(_rate_serve, "_server", lambda *_: None)  # uvicorn would close the handlers of pytest's own log
     for name in ("disable", "freeze", "enable"):  # of this process, which is not a server's
         monkeypatch.setattr(_rate_serve.gc, name, lambda: None)
     flags = [word for name in named for word in ("--project", name)]

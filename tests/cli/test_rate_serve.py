@@ -8,12 +8,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tutelage.cli.main import main
+from tutelage.store.people import People
+from tutelage.store.store import Store
+from tutelage.web._secret import place, secret_at
 
 
 def run(*words: str) -> int:
@@ -97,6 +102,41 @@ def test_an_invitation_into_a_project_that_is_not_there_yet_is_made_and_said(
     assert "there is: news" in capsys.readouterr().err
     assert run("invite", "--db", db, "--project", "news") == 0
     assert "no project" not in capsys.readouterr().err
+
+
+def test_two_raters_never_have_one_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    db = str(tmp_path / "a.db")
+    with Store(db):
+        pass
+    people = partial(_people, db)
+
+    assert run("invite", "--db", db, "--name", "Li Wei") == 0
+    assert run("invite", "--db", db, "--name", "li wei") == 65
+    assert "not used yet" in capsys.readouterr().err
+    assert run("invite", "--db", db, "--rater", "Li Wei", "--json") == 0, "a new link instead of the unused one"
+    people(lambda there: there.accept(_token(capsys)))
+    assert run("invite", "--db", db, "--name", "Li Wei") == 65
+    assert "--rater 'Li Wei' makes another link" in capsys.readouterr().err
+    assert run("invite", "--db", db, "--rater", "Li Wei", "--json") == 0
+    people(lambda there: there.accept(_token(capsys)))
+    assert run("invite", "--db", db, "--rater", "nobody") == 65
+
+    people(lambda there: there.accept(there.invite("default", actor="test", name="guest 2")))
+    assert run("invite", "--db", db, "--name", "guest", "--count", "2", "--json") == 0
+    links = json.loads(capsys.readouterr().out)["links"]
+    assert [link["name"] for link in links] == ["guest 1", "guest 3"]
+    people(lambda there: there.accept(there.invite("default", actor="test"), name="LI WEI"))
+    names = people(lambda there: sorted(account.name for account in there.accounts()))
+    assert names == ["LI WEI 2", "Li Wei", "guest 2"]
+
+
+def _people(db: str, ask: Callable[[People], Any]) -> Any:
+    with Store(db) as store:
+        return ask(People(store.database, secret_at(place(db, ""))))
+
+
+def _token(capsys: pytest.CaptureFixture[str]) -> str:
+    return json.loads(capsys.readouterr().out)["links"][0]["link"].rpartition("/")[2]
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,11 @@ from tutelage.cli._rate_ask import AskConfig, ask
 from tutelage.cli._rate_asking import Asking, questions_of
 from tutelage.cli._rate_batches import BatchesConfig, batches
 from tutelage.cli._rate_export import Copy, Export, check_project, copy, export
+from tutelage.cli._rate_invite import Invite, invite
 from tutelage.cli._rate_judge import JudgeConfig, judge
 from tutelage.cli._rate_project import only_project
 from tutelage.cli._rate_quality import Project, Select, project, select
-from tutelage.cli._rate_serve import Invite, Serve, invite, serve
+from tutelage.cli._rate_serve import Serve, serve
 from tutelage.cli._rate_stats import COUNTS, show, told_of
 from tutelage.cli._ui import UI
 from tutelage.config import Resolved

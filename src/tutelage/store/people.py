@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import itertools
 import re
 import secrets
 from dataclasses import dataclass
@@ -183,10 +184,11 @@ class People:
             if connection.execute(used.values(used=now, rater=rater)).rowcount != 1:
                 raise InvitationError("this link was used already")
             if not row["rater"]:
-                told = {"rater": rater, "name": clean_name(name) or row["name"] or rater, "role": row["role"]}
+                told = {"rater": rater, "name": _free(connection, clean_name(name) or row["name"] or rater)}
+                told |= {"role": row["role"], "created": now}
                 spoken = language if language in LANGUAGES else row["language"]
                 connection.execute(sa.insert(raters).values(id=rater, kind="person", created=now))
-                connection.execute(sa.insert(accounts).values(**told, language=spoken, active=True, created=now))
+                connection.execute(sa.insert(accounts).values(**told, language=spoken, active=True))
             joined = [{"project": row["project"], "rater": rater, "created": now}]
             self._database.insert_new(connection, members, joined)
             if old:
@@ -318,6 +320,13 @@ class People:
 
     def _digest(self, token: str) -> str:
         return hmac.new(self._secret, token.encode(), hashlib.sha256).hexdigest()
+
+
+def _free(connection: sa.Connection, name: str) -> str:
+    """`name`, or with the first number that makes it nobody else's: two who look alike could not be told apart."""
+    taken = {other.casefold() for other in connection.execute(sa.select(accounts.c.name)).scalars()}
+    numbered = (f"{name} {number}" for number in itertools.count(2))
+    return next(free for free in itertools.chain([name], numbered) if free.casefold() not in taken)
 
 
 def clean_name(name: str) -> str:

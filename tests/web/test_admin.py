@@ -16,7 +16,7 @@ from rating_room import HOST, OPEN, SECRET, Enter, answer, questions, take
 from tutelage.labelers import _desk
 from tutelage.labelers._consensus import report
 from tutelage.store.people import People
-from tutelage.store.projects import Projects, ProjectSettings
+from tutelage.store.projects import Aspect, Projects, ProjectSettings
 from tutelage.store.store import Store
 from tutelage.types import Comparison, Judgement, Prompt, Sample
 from tutelage.web._settings import Settings
@@ -188,6 +188,25 @@ def test_answers_come_in_as_questions_and_the_same_file_twice_adds_nothing(admin
     broken = {"file": ("../../x.jsonl", b'{"prompt": 3}\n')}
     reply = admin.post(f"{IN}/questions", data=sent, files=broken)
     assert reply.status_code == 400 and "x.jsonl:1" in reply.text and "/tmp" not in reply.text
+
+
+def test_aspects_on_different_scales_are_asked_in_questions_of_their_own(admin: TestClient, store: Store):
+    projects = Projects(store.database)
+    projects.change("default", ProjectSettings(), actor="test")
+    aspects = (Aspect("faithful"), Aspect("tone", scale=(1.0, 7.0)), Aspect("fluent"))
+    projects.publish("default", {}, aspects, actor="test")
+    rows = [{"prompt": "p", "completion": f"answer {k}"} for k in range(2)]
+    file = {"file": ("answers.jsonl", "\n".join(json.dumps(row) for row in rows).encode())}
+    sent = {"kind": "scores", "overlap": "2", "per_prompt": "0", "size": "4"}
+    assert "New questions: 4." in said(follow(admin, admin.post(f"{IN}/questions", data=sent, files=file)))
+    asked = {(found.comparison.aspects, found.comparison.scale) for found in store.open_questions()}
+    assert asked == {(("faithful", "fluent"), (0.0, 5.0)), (("tone",), (1.0, 7.0))}
+
+    form = {"base": "1", "aspects": "1", "a0-name": "tone", "a0-low": "1", "a0-high": "5", "a0-step": "1"}
+    page = follow(admin, admin.post(f"{IN}/guidelines", data=form))
+    assert "“tone”: 2 open questions were asked on another scale" in html.unescape(page)
+    page = follow(admin, admin.post(f"{IN}/questions", data=sent, files=file))
+    assert "New questions: 2." in said(page), "a new scale is a new question, not one that is there already"
 
 
 def test_an_excluded_rater_leaves_exports_and_statistics_and_comes_back(admin: TestClient, judged: Store):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import combinations
 from random import Random
 
@@ -13,6 +13,8 @@ from tutelage.types import Comparison, QuestionKind, Sample
 
 KINDS: tuple[QuestionKind, ...] = ("pair", "ranking", "scores")
 ASPECTS = ("faithful", "concise", "fluent", "safe")
+USUAL = (0.0, 5.0)
+"""the scale that an id does not name, so that ids made before scales were named stay"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +29,7 @@ class Pairing:
     scored: int = 0
     """answers per prompt to be scored, drawn at random; 0 = all"""
     aspects: tuple[str, ...] = ASPECTS
-    scale: tuple[float, float] = (0.0, 5.0)
+    scale: tuple[float, float] = USUAL
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -89,17 +91,23 @@ def _about(answers: Sequence[Sample], project: str, pairing: Pairing) -> list[Co
     if "scores" in pairing.kinds:
         drawn = random.sample(list(answers), pairing.scored) if 0 < pairing.scored < len(answers) else answers
         for sample in drawn:
-            asked = _question(project, "scores", [sample], pairing.aspects, len(drawn) / len(answers))
-            found.append(replace(asked, scale=pairing.scale))
+            asked = _question(project, "scores", [sample], pairing.aspects, len(drawn) / len(answers), pairing.scale)
+            found.append(asked)
     return found
 
 
 def _question(
-    project: str, kind: QuestionKind, said: Sequence[Sample], aspects: tuple[str, ...] = (), probability: float = 1.0
+    project: str,
+    kind: QuestionKind,
+    said: Sequence[Sample],
+    aspects: tuple[str, ...] = (),
+    probability: float = 1.0,
+    scale: tuple[float, float] = USUAL,
 ) -> Comparison:
     parts = [project, kind, *aspects, said[0].prompt.id, *(f"{sample.id}\x01{sample.text}" for sample in said)]
+    parts += [] if scale == USUAL else [f"{end:g}" for end in scale]
     name = f"{kind}-{_hash(*parts):032x}"
-    return Comparison(name, kind, said[0].prompt, tuple(said), aspects, probability=probability)
+    return Comparison(name, kind, said[0].prompt, tuple(said), aspects, scale, probability=probability)
 
 
 def _hash(*parts: str) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any, Literal
@@ -211,6 +212,19 @@ class Overview:
         query = sa.select(told.c.rubric, sa.func.count()).group_by(told.c.rubric)
         with self._database.reading() as connection:
             return {str(row[0]): int(row[1]) for row in connection.execute(query)}
+
+    def on_other_scales(self, project: str, scales: Mapping[str, tuple[float, float]]) -> dict[str, int]:
+        """Aspect of `scales` → open questions that ask for it on another scale, which they keep."""
+        asked = [sa.cast(column, sa.String) for column in (questions.c.aspects, questions.c.scale)]
+        mine = (questions.c.project == project, questions.c.kind == "scores", questions.c.open.is_(True))
+        query = sa.select(*asked, sa.func.count()).where(*mine).group_by(*asked)
+        found: dict[str, int] = {}
+        with self._database.reading() as connection:
+            for names, scale, count in connection.execute(query):
+                for name in json.loads(names):
+                    if scales.get(name, tuple(json.loads(scale))) != tuple(json.loads(scale)):
+                        found[name] = found.get(name, 0) + int(count)
+        return found
 
     def newest(self) -> tuple[int, int]:
         """Numbers of the newest judgement and skip: while they stay the same, so does what is counted. 0 = none."""

@@ -136,7 +136,10 @@ def publish(desk: Desk, form: Form) -> Response:
     told = words["form"]["unchanged"]
     if rubric.version != newest:
         told = words["guidelines"]["saved"].format(version=rubric.version)
-    return desk.done(f"/admin/projects/{slug_of(project)}/guidelines", told)
+    other = desk.overview.on_other_scales(project, {aspect.name: aspect.scale for aspect in aspects})
+    line = words["guidelines"]["other_scale"]
+    more = " ".join(line.format(name=name, count=f"{count:,}") for name, count in other.items())
+    return desk.done(f"/admin/projects/{slug_of(project)}/guidelines", told, more=more)
 
 
 def settings(desk: Desk) -> Response:

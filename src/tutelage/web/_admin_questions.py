@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -15,9 +16,10 @@ from tutelage.errors import DataError
 from tutelage.store.answers import read_answers
 from tutelage.store.audit import record
 from tutelage.store.overview import SHOWS, Show
+from tutelage.store.projects import Aspect
 from tutelage.store.rows import text_of
 from tutelage.store.standing import GOLD
-from tutelage.types import Text, plain
+from tutelage.types import Comparison, Text, plain
 from tutelage.web._admin_forms import kind_of, number, one
 from tutelage.web._admin_numbers import ago, iso, judgement_line, visible
 from tutelage.web._admin_page import Desk, Form, slug_of
@@ -123,6 +125,14 @@ def _turns(content: Text) -> list[dict[str, str]]:
     return [{"role": message.role, "text": visible(message.content)} for message in content]
 
 
+def _by_scale(aspects: Sequence[Aspect]) -> dict[tuple[float, float], list[str]]:
+    """Scale → the aspects on it: a question has one scale, so there is one question for each."""
+    found: dict[tuple[float, float], list[str]] = {}
+    for aspect in aspects:
+        found.setdefault(aspect.scale, []).append(aspect.name)
+    return found or {(0.0, 5.0): []}
+
+
 def bring_in(desk: Desk, form: Form) -> Response:
     """Make questions of an uploaded file of answers; the same file again adds nothing."""
     project, words, fields = desk.project(), desk.words, form.fields
@@ -148,11 +158,11 @@ def bring_in(desk: Desk, form: Form) -> Response:
             samples = read_answers([path])
         except DataError as error:
             return questions(desk, str(error).replace(str(path), Path(upload.filename).name))
-    aspects = desk.projects.rubric(project).aspects
-    scale = aspects[0].scale if aspects else (0.0, 5.0)
     told = {"per_prompt": chosen["per_prompt"], "size": chosen["size"]}
-    alike = [aspect.name for aspect in aspects if aspect.scale == scale]
-    comparisons = desk.settings.questions(samples, project, kind, **told, aspects=alike, scale=scale)
+    scales = _by_scale(desk.projects.rubric(project).aspects) if kind == "scores" else {(0.0, 5.0): []}
+    comparisons: list[Comparison] = []
+    for scale, names in scales.items():
+        comparisons += desk.settings.questions(samples, project, kind, **told, aspects=names, scale=scale)
     if not comparisons:
         return questions(desk, words["questions"]["no_questions"])
     Random(project).shuffle(comparisons)  # an order drawn once: who stops half way has a fair sample

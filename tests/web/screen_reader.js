@@ -9,7 +9,7 @@
         if (seen(image) && !image.closest('[aria-hidden=true]') && !image.getAttribute('aria-label') && !image.getAttribute('role')) faults.push(`image: ${image.outerHTML.slice(0, 80)}`);
     const ids = [...document.querySelectorAll('[id]')].map(element => element.id);
     for (const id of new Set(ids)) if (ids.filter(other => other === id).length > 1) faults.push(`id twice: ${id}`);
-    const levels = [...document.querySelectorAll('h1, h2, h3, h4')].filter(seen).filter(element => !element.closest('.prose')).map(element => Number(element.tagName[1]));
+    const levels = [...document.querySelectorAll('h1, h2, h3, h4, h5, h6')].filter(seen).map(element => Number(element.tagName[1]));
     if (levels.filter(level => level === 1).length !== 1) faults.push(`h1 × ${levels.filter(level => level === 1).length}`);
     levels.forEach((level, at) => at > 0 && level > levels[at - 1] + 1 && faults.push(`h${levels[at - 1]} then h${level}`));
     for (const landmark of ['header, [role=banner]', 'main'])

@@ -136,7 +136,7 @@ def test_another_language_in_the_middle_loses_nothing_of_scores_comments_and_fla
 
 AUDIT, CONTRAST = (Path(__file__).with_name(name).read_text() for name in ("screen_reader.js", "contrast.js"))
 KINDS: dict[str, tuple[list[str], tuple[Aspect, ...]]] = {
-    "pair": (TWO, ()),
+    "pair": (["# Light\n\n## Blue\n\nScattering.", "Paint."], ()),
     "ranking": (["One.", "Two.", "Three."], ()),
     "scores": (["Scattering."], ASPECTS),
     "best": (["One.", "Two.", "Three."], ()),
@@ -147,7 +147,7 @@ KINDS: dict[str, tuple[list[str], tuple[Aspect, ...]]] = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_screen_reader_and_weak_eyes_find_their_way(kind: Any, room: Room, chrome: Any):
     texts, aspects = KINDS[kind]
-    room.ask(kind, texts, copies=2, aspects=aspects, strength=3)
+    room.ask(kind, texts, copies=2, aspects=aspects, strength=3, prompt="# The sky\n\nWhy is it blue?")
     for scheme in ("light", "dark"):
         page = room.enter(chrome, color_scheme=scheme)
         ready(page)

@@ -251,7 +251,7 @@ def test_a_waiting_run_says_what_it_needs_and_an_empty_list_is_friendly(room: Ro
     assert "waits for 7 more answers" in page.inner_text("[data-test=waiting]")
     press(page, "1")
     page.wait_for_selector("[data-test=empty]")
-    assert "waits for 6 more answers" in page.inner_text("[data-test=waiting]")
+    assert "still waits for 6 answers from others" in page.inner_text("[data-test=waiting]")
     press(page, "z")
     ready(page)
 

@@ -327,11 +327,12 @@ class Batches:
             return connection.execute(let_in).scalar_one()
 
     def waiting(self, project: str) -> tuple[int, float] | None:
-        """(judgements that open batches of a project still need, seconds to the first deadline); None = none waits."""
+        """(judgements still needed, seconds left) of the open batch that is due first; None = none waits."""
         found = [batch for batch in self.all(project, "open") if batch.missing]
         if not found:
             return None
-        return sum(batch.missing for batch in found), max(0.0, min(batch.seconds_left for batch in found))
+        due = min(found, key=lambda batch: batch.seconds_left)
+        return due.missing, max(0.0, due.seconds_left)
 
     def _batch(self, connection: sa.Connection, batch: str) -> Batch:
         row = connection.execute(sa.select(batches).where(batches.c.id == batch)).mappings().first()

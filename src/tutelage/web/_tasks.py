@@ -29,9 +29,12 @@ def task_json(task: Task, rater: str, secret: bytes, settings: ProjectSettings, 
         "id": task.id,
         "kind": asked.kind,
         "prompt": [
-            {"role": turn.role, "text": turn.content, "html": to_html(turn.content)} for turn in turns(asked.prompt)
+            {"role": turn.role, "text": turn.content, "html": to_html(turn.content, under=1)}
+            for turn in turns(asked.prompt)
         ],
-        "candidates": [{"key": str(key), "text": text, "html": to_html(text)} for key, text in enumerate(texts)],
+        "candidates": [
+            {"key": str(key), "text": text, "html": to_html(text, under=2)} for key, text in enumerate(texts)
+        ],
         "shown": list(range(len(order))),  # the order in the database often tells who wrote what: it stays there
         "aspects": [aspect_json(rubric.aspect(name, asked.scale)) for name in asked.aspects],
         "options": {

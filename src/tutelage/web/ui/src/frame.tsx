@@ -111,11 +111,13 @@ function Deadline({ session }: { session: Session }) {
   }, [deadline === null]);
   if (deadline === null) return null;
   const left = Math.max(0, Math.round((deadline.at - performance.now()) / 1000));
+  const others = session.phase === "empty"; // what is needed is given out first, so the rest must come from others
+  const text = deadline.needed === 0 ? "waiting_met" : others ? "waiting_others" : "waiting";
   const time = left >= 3600 ? say("time_hours", { hours: Math.floor(left / 3600), minutes: Math.floor((left % 3600) / 60) }) : `${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")}`;
   return (
     <div class="notice waiting" data-test="waiting" role="group" aria-label={say("waiting_label")}>
       <Icon name="clock" />
-      <div><p>{deadline.needed > 0 ? say("waiting", { count: deadline.needed }) : say("waiting_met")}</p></div>
+      <div><p>{say(text, { count: deadline.needed })}</p></div>
       {deadline.needed > 0 && <span class="time" aria-hidden="true">{time}</span>}
     </div>
   );

@@ -16,6 +16,7 @@ from tutelage.models.lora import LoRA
 from tutelage.models.policy import Policy, Scorer
 from tutelage.models.reference import Reference
 from tutelage.ops import native
+from tutelage.ops.attention import Segments
 
 FAMILIES = ("llama", "qwen3", "mistral", "qwen2", "gpt2")
 LENGTHS = (40, 3, 17, 2, 33)
@@ -101,6 +102,23 @@ def test_scores_values_and_their_gradients_are_those_of_pytorch(model_folder):
     found, wanted = fast.values(batch), plain.values(batch)
     torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
     same(gradients(fast, found.square().sum()), gradients(plain, wanted.square().sum()), 1e-4)
+
+
+@pytest.mark.parametrize("architecture", FAMILIES)
+def test_only_what_is_read_leaves_the_last_layer_with_the_gradients_of_the_whole(model_folder, architecture):
+    fast, plain = both(model_folder, architecture, dtype="float32")
+    body, batch = fast._body, batch_of(random_rows(LENGTHS), prompt=30)
+    assert body is not None
+    found, wanted = fast.logprobs(batch), plain.logprobs(batch)
+    torch.testing.assert_close(found.logprobs, wanted.logprobs, atol=1e-5, rtol=1e-5)
+    same(gradients(fast, found.logprobs.sum()), gradients(plain, wanted.logprobs.sum()), 1e-4)
+
+    given = batch.tokens, batch.positions, Segments.of(batch.sizes()), torch.float32
+    read = torch.tensor([41, 0, 94, 39])
+    some = body.hidden(*given, read)
+    assert some.shape[0] == 4 and some.grad_fn is not None
+    assert [len(kept.inner) for kept in some.grad_fn.kept] == [95] * (len(body.plan.layers) - 1) + [4]
+    torch.testing.assert_close(some, body.hidden(*given)[read], atol=1e-6, rtol=1e-6)
 
 
 def test_a_sliding_window_is_kept(model_folder, tmp_path):

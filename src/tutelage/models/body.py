@@ -74,6 +74,8 @@ class _Pass:
     shared: int
     depth: int
     segments: Segments
+    read: Tensor | None
+    """int64 [N]: the tokens whose hidden states are wanted, each once; after its attention the last layer computes no other"""
     kind: torch.dtype
 
     def split(self, raw: Tensor) -> list[Tensor]:
@@ -98,8 +100,10 @@ class Body:
         """Of the copied model; the copies of weights here belong to the old one."""
         return Body(copy.deepcopy(self.core, memo))
 
-    def hidden(self, tokens: Tensor, positions: Tensor, segments: Segments, kind: torch.dtype) -> Tensor:
-        """float32 [T, H] after the last norm; matrix products in `kind`."""
+    def hidden(
+        self, tokens: Tensor, positions: Tensor, segments: Segments, kind: torch.dtype, read: Tensor | None = None
+    ) -> Tensor:
+        """float32 [T, H] after the last norm, or [N, H] of the tokens at `read`, int64 [N]; products in `kind`."""
         plan = self.plan
         stream = plan.embedding(tokens).float()
         if plan.places is not None:
@@ -109,7 +113,7 @@ class Body:
             angles = [each[0].float().contiguous() for each in plan.rotary(stream[None], positions[None])]
         blocks = [self._block(index, angles) for index in range(len(plan.layers))]
         sizes = plan.heads, plan.key_value_heads, plan.size
-        run = _Pass(blocks, self._norm(plan.last), *sizes, segments, kind)
+        run = _Pass(blocks, self._norm(plan.last), *sizes, segments, read, kind)
         tensors = [tensor for block in blocks for tensor in block.tensors]
         return cast(Any, _Body).apply(run, stream, *tensors, *run.last.tensors)
 
@@ -194,7 +198,7 @@ class _Body(Function):
         keep = any(ctx.needs_input_grad)
         kept, more = list[_Kept](), None
         for block in run.blocks:
-            layer, more = _forward(run, block, stream, more)
+            layer, more = _forward(run, block, stream, more, run.read if block is run.blocks[-1] else None)
             stream = layer.middle
             if keep:
                 kept.append(layer)
@@ -217,23 +221,37 @@ class _Body(Function):
         del wanted[len(wanted) - len(d_last) :]
         for block, kept in zip(reversed(run.blocks), reversed(ctx.kept), strict=True):
             place = len(wanted) - len(block.tensors)
-            d_stream, d_kind, found = _backward(run, block, kept, (d_stream, d_kind), wanted[place:])
+            read = run.read if block is run.blocks[-1] else None
+            d_stream, d_kind, found = _backward(run, block, kept, (d_stream, d_kind), wanted[place:], read)
             gradients[:0] = found
             del wanted[place:]
         return None, d_stream, *gradients
 
 
-def _forward(run: _Pass, block: _Block, stream: Tensor, more: Tensor | None) -> tuple[_Kept, Tensor]:
-    """One block: what its gradient needs, and what it adds to the stream at its end."""
+def _forward(
+    run: _Pass, block: _Block, stream: Tensor, more: Tensor | None, read: Tensor | None
+) -> tuple[_Kept, Tensor]:
+    """One block: what its gradient needs, and what it adds to the stream (of the tokens at `read`) at its end."""
     stream, normed, marks = ops.norm(stream, more, block.before, run.kind, run.kind)
     raw = block.attend.forward(normed).view(len(stream), -1, run.depth)
     query, key, value = _turned(run, block, raw)
     attended, total = attention.forward(query, key, value, run.segments, block.scale, block.window)
-    more = block.out.forward(attended.view(len(stream), -1))
-    middle, middle_normed, middle_marks = ops.norm(stream, more, block.between, run.kind, run.kind)
+    more = block.out.forward(_at(read, attended.view(len(stream), -1)))
+    middle, middle_normed, middle_marks = ops.norm(_at(read, stream), more, block.between, run.kind, run.kind)
     inner = block.up.forward(middle_normed)
     down = block.down.forward(ops.gated(inner) if block.gated else ops.gelu(inner))
     return _Kept(stream, normed, marks, raw, attended, total, middle, middle_normed, middle_marks, inner), down
+
+
+def _at(read: Tensor | None, rows: Tensor) -> Tensor:
+    return rows if read is None else rows.index_select(0, read)
+
+
+def _back_at(read: Tensor | None, rows: Tensor, count: int) -> Tensor:
+    """The gradient of `rows` in `_at(read, rows)`: `count` rows, 0 where nothing was read."""
+    if read is None:
+        return rows
+    return rows.new_zeros(count, rows.shape[1]).index_copy_(0, read, rows)
 
 
 def _turned(run: _Pass, block: _Block, raw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -244,7 +262,12 @@ def _turned(run: _Pass, block: _Block, raw: Tensor) -> tuple[Tensor, Tensor, Ten
 
 
 def _backward(
-    run: _Pass, block: _Block, kept: _Kept, given: tuple[Tensor, Tensor], wanted: Sequence[bool]
+    run: _Pass,
+    block: _Block,
+    kept: _Kept,
+    given: tuple[Tensor, Tensor],
+    wanted: Sequence[bool],
+    read: Tensor | None,
 ) -> tuple[Tensor, Tensor, list[Tensor | None]]:
     """Gradients of the stream before the block, float32 and of `kind`, and of the block's tensors."""
     d_stream, d_kind = given
@@ -257,9 +280,10 @@ def _backward(
     through = d_normed, d_stream, run.kind
     d_stream, d_kind, d_between = ops.norm_backward(kept.middle, block.between, kept.middle_marks, *through)
 
-    flat = kept.attended.view(len(d_kind), -1)
-    d_out = block.out.gradients(d_kind, flat, asked[2])
-    back = block.out.input_gradient(d_kind).view(kept.attended.shape)
+    count = len(kept.stream)
+    d_out = block.out.gradients(d_kind, _at(read, kept.attended.view(count, -1)), asked[2])
+    back = _back_at(read, block.out.input_gradient(d_kind), count).view(kept.attended.shape)
+    d_stream = _back_at(read, d_stream, count)
     d_raw = torch.empty_like(kept.raw)
     said, how = (kept.attended, kept.total), (run.segments, block.scale, block.window)
     d_query, d_key, d_value = run.split(d_raw)

@@ -140,12 +140,16 @@ class Backbone(nn.Module):
 
     def states(self, batch: TokenBatch, places: Tensor) -> Tensor:
         """Hidden states `[N, H]` after the tokens at `places`, int64 [N]; a prompt that rows share is computed once."""
-        tree = tree_of(batch) if self._body is not None else None
-        if tree is None or self._body is None:
+        if self._body is None:
             return self.hidden(batch)[onto(places, self.device)]
         self._require_room(batch)
-        hidden = self._body.hidden(tree.tokens, tree.positions, tree.segments, self.compute_dtype)
-        return hidden.index_select(0, tree.where[places])
+        tree = tree_of(batch)
+        if tree is None:
+            segments = Segments.of(batch.sizes())
+            return self._body.hidden(batch.tokens, batch.positions, segments, self.compute_dtype, places)
+        read, back = tree.where[places].unique(return_inverse=True)  # the end of a shared prompt is read by every row
+        hidden = self._body.hidden(tree.tokens, tree.positions, tree.segments, self.compute_dtype, read)
+        return hidden.index_select(0, back)
 
     def in_parts(self, batch: TokenBatch, ask: Callable[[TokenBatch], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
         """What `ask` says of every row, `[B, …]` each; where no gradient is wanted in parts that fit the room.

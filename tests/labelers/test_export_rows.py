@@ -21,6 +21,7 @@ from tutelage.labelers._export import Export, Wanted
 from tutelage.labelers._pairing import Pairing, questions
 from tutelage.labelers.simulated import DEFAULT, Simulated
 from tutelage.store import export
+from tutelage.store.decisions import Decisions
 from tutelage.store.store import Store
 from tutelage.store.stream import cut_of
 from tutelage.types import Comparison, Judgement, Message, Prompt, Sample
@@ -103,6 +104,36 @@ def test_known_answers_teach_whom_to_believe_and_are_no_votes(tmp_path: Path) ->
         rows = [row for part, row in made.rows() if part == "rows"]
     assert sorted(map(_text, rows)) == sorted(map(_text, whole.rows))
     assert "gold" not in made.judged and "gold" not in made.weights
+
+
+@pytest.mark.parametrize("weights", ["reliability", "none"])
+def test_a_decision_stands_above_what_the_raters_said_whatever_it_says(tmp_path: Path, weights: Weighting) -> None:
+    prompts = [Prompt(f"p{n}", f"question {n}") for n in range(4)]
+    asked = [
+        Comparison(f"q{n}", "pair", prompt, (Sample(f"{n}a", prompt, "one"), Sample(f"{n}b", prompt, "two")))
+        for n, prompt in enumerate(prompts)
+    ]
+    with Store(tmp_path / "r.db") as store:
+        store.ask(asked, overlap=3)
+        said = {"q0": (1, 2), "q1": (1, 2), "q2": (1, 1), "q3": (1, 1)}
+        for rater in ("ann", "bo", "cleo"):
+            store.answer_many([
+                Judgement(f"{rater}-{name}", name, rater, ranks, both_bad=name == "q3") for name, ranks in said.items()
+            ])  # fmt: skip
+        decisions = Decisions(store.database)
+        for number, answer in enumerate(((1, 1), (1, 1), (2, 1), (2, 1)), start=1):
+            told = Judgement("", "", "", answer, both_bad=number == 2)
+            decisions.decide("default", number, told, actor="admin")
+        made = list(Export(store, "default", Wanted("preference", weights)).rows())
+        good = [row for _, row in Export(store, "default", Wanted("unpaired", weights)).rows()]
+    rows = {row["meta"]["item"]: row for part, row in made if part == "rows"}
+    ties = {row["meta"]["item"]: row for part, row in made if part == "ties"}
+    assert {row["chosen"] for row in rows.values()} == {"two"} and rows.keys() == {"2a|2b", "3a|3b"}
+    assert {row["weight"] for row in rows.values()} == {1.0}
+    assert {item: row["both_bad"] for item, row in ties.items()} == {"0a|0b": False, "1a|1b": True}
+    assert {row["weight"] for row in ties.values()} == {1.0}
+    bad = sorted(row["meta"]["samples"][0] for row in good if not row["label"])
+    assert bad == ["1a", "1b", "2a", "3a"], "equal says nothing of either, both bad says it of both"
 
 
 def test_an_export_is_that_of_its_moment_while_people_rate(tmp_path: Path) -> None:

@@ -97,8 +97,8 @@ class Export:
             if apart:
                 made = self._single(Posed(posed.comparisons, ours))
             else:
-                votes, _ = self._votes(posed)
-                made = self._voted(Posed(posed.comparisons, ours), votes, item)
+                votes, decided = self._votes(posed)
+                made = self._voted(Posed(posed.comparisons, ours), votes, decided, item)
                 item += len({vote.item for vote in votes})
             self.counts.update(made.counts)
             yield from (("rows", row) for row in made.rows)
@@ -111,11 +111,11 @@ class Export:
             self._order = prompt_order(self._reader)
         return self._order
 
-    def _votes(self, posed: Posed) -> tuple[list[Vote], dict[str, int]]:
-        """The votes of one prompt's raters, and item → choice of the known answers."""
+    def _votes(self, posed: Posed) -> tuple[list[Vote], dict[str, Vote]]:
+        """The votes of one prompt's raters, and item → the known answer."""
         votes = pair_votes(posed.comparisons, posed.judgements, gap=self.wanted.gap)
         votes = pooled(votes) if self.wanted.pool else votes
-        gold = {vote.item: vote.choice for vote in votes if vote.rater == GOLD}
+        gold = {vote.item: vote for vote in votes if vote.rater == GOLD}
         return [vote for vote in votes if vote.rater != GOLD], gold
 
     def _table(self) -> VoteTable:
@@ -128,7 +128,7 @@ class Export:
             for vote in votes:
                 if vote.item not in places:
                     places[vote.item] = len(known)
-                    known.append(gold.get(vote.item, 0))
+                    known.append(gold[vote.item].choice if vote.item in gold else 0)
                 item.append(places[vote.item])
                 rater.append(raters.setdefault(vote.rater, len(raters)))
                 choice.append(vote.choice)
@@ -142,8 +142,12 @@ class Export:
             np.frombuffer(known, np.int8) if known else np.zeros(0, np.int8),
         )
 
-    def _voted(self, posed: Posed, votes: list[Vote], start: int) -> Exported:
-        """Rows of one prompt's votes, whose first item has the number `start`."""
+    def _voted(self, posed: Posed, votes: list[Vote], decided: Mapping[str, Vote], start: int) -> Exported:
+        """Rows of one prompt's votes, whose first item has the number `start`.
+
+        Args:
+            decided: item → the known answer, which stands above what the raters say together.
+        """
         if self._model is None:
             first, ties = head_count(votes)
             weights = dict.fromkeys(self.judged, 1.0)
@@ -154,10 +158,14 @@ class Export:
             weights = self.weights
         wanted = self.wanted
         votes = [vote for vote in votes if vote.kind in wanted.sources]
-        if wanted.kind == "unpaired":
-            return export.unpaired(votes, first, posed.comparisons, posed.judgements, weights)
         if wanted.kind == "per-rater":
             return export.single_preferences(votes, weights, margins=wanted.margins)
+        told = {item: vote for item, vote in decided.items() if vote.kind != "scores"}  # scores stay what people gave
+        first |= {item: (1 + vote.choice) / 2 for item, vote in told.items()}
+        ties |= {item: float(vote.choice == 0) for item, vote in told.items()}
+        votes = [vote._replace(both_bad=told[vote.item].both_bad) if vote.item in told else vote for vote in votes]
+        if wanted.kind == "unpaired":
+            return export.unpaired(votes, first, posed.comparisons, posed.judgements, weights)
         return export.preferences(votes, first, ties, weighted=wanted.weights != "none", margins=wanted.margins)
 
     def _single(self, posed: Posed) -> Exported:

@@ -75,7 +75,7 @@ class _Pass:
     depth: int
     segments: Segments
     read: Tensor | None
-    """int64 [N]: the tokens whose hidden states are wanted, each once; after its attention the last layer computes no other"""
+    """int64 [N]: the tokens whose states are wanted, each once; after its attention the last layer computes no other"""
     kind: torch.dtype
 
     def split(self, raw: Tensor) -> list[Tensor]:

@@ -121,6 +121,15 @@ def test_only_what_is_read_leaves_the_last_layer_with_the_gradients_of_the_whole
     torch.testing.assert_close(some, body.hidden(*given)[read], atol=1e-6, rtol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_part_of_which_nothing_is_learned_sends_nothing_back(model_folder, dtype):
+    policy = load_policy(str(model_folder("qwen3")), device="cpu", dtype=dtype)
+    nothing = batch_of(random_rows((5, 9)), prompt=9)
+    assert not nothing.mask.any()
+    sent = gradients(policy, policy.logprobs(nothing).logprobs.sum())
+    assert not any(gradient.any() for gradient in sent.values())
+
+
 def test_a_sliding_window_is_kept(model_folder, tmp_path):
     from transformers import AutoModelForCausalLM
 

@@ -24,6 +24,14 @@ def test_it_is_the_exact_sum_and_adds_to_one_that_is_there(shape, dtype):
     assert (twice - 2 * exact).norm() <= 2 * share * exact.norm()
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_the_sum_over_no_rows_is_nothing(dtype):
+    left, right = torch.zeros(0, 33, dtype=dtype), torch.zeros(0, 40, dtype=dtype)
+    assert torch.equal(outer_sum(left, right), torch.zeros(33, 40))
+    assert torch.equal(outer_sum(left, right, into=torch.ones(33, 40)), torch.ones(33, 40))
+    assert outer_sum(torch.zeros(5, 0, dtype=dtype), torch.ones(5, 40, dtype=dtype)).shape == (0, 40)
+
+
 def test_bits_depend_neither_on_threads_nor_on_the_call():
     left, right = (torch.randn(3000, width).bfloat16() for width in (700, 65))
     before, seen = torch.get_num_threads(), list[torch.Tensor]()

@@ -111,6 +111,8 @@ int weights_usable() { return matrix_unit(); }
 void weights_product(const void* a, const void* b, float* c, int64_t rows, int64_t m, int64_t n, int add,
                      int threads) {
 #if HAVE_MATRIX_UNIT
+    if (rows == 0 && !add) std::fill(c, c + m * n, 0.0f);
+    if (rows == 0 || m == 0 || n == 0) return;
     product((const bfloat16*)a, (const bfloat16*)b, c, rows, m, n, add, threads);
 #endif
 }

@@ -24,7 +24,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 REPO = Path(__file__).resolve().parent.parent
 VOCABULARY = 384
 POSITIONS = 128
-ARCHITECTURES = ("llama", "qwen2", "qwen3", "gpt2", "mistral", "gemma")
+ARCHITECTURES = ("llama", "qwen2", "qwen3", "gpt2", "mistral", "gemma", "deepseek_v3")
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -163,6 +163,9 @@ def _config(architecture: str):
     }
     if architecture == "gpt2":
         sizes = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": POSITIONS}
+    if architecture == "deepseek_v3":  # latent attention: values are narrower than keys; every layer dense
+        sizes |= {"num_key_value_heads": 4, "qk_rope_head_dim": 8, "qk_nope_head_dim": 16, "v_head_dim": 16}
+        sizes |= {"q_lora_rank": 16, "kv_lora_rank": 16, "first_k_dense_replace": 2}
     rows = VOCABULARY + 16 * (architecture == "qwen2")  # whose tokenizer adds a token of its own
     tokens = {"vocab_size": rows, "pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2}
     return AutoConfig.for_model(architecture, **tokens, **sizes, tie_word_embeddings=True)

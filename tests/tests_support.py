@@ -6,7 +6,8 @@ import random
 
 from tutelage.batches import TokenBatch
 
-ARCHITECTURES = ("llama", "qwen3", "gpt2", "mistral", "gemma")
+ADAPTABLE = ("llama", "qwen3", "gpt2", "mistral", "gemma")
+ARCHITECTURES = (*ADAPTABLE, "deepseek_v3")  # for whose experts, which a tiny one lacks, peft has a warning
 
 
 def random_rows(lengths: tuple[int, ...], seed: int = 0) -> list[list[int]]:

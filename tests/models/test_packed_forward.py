@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
-from tests_support import ARCHITECTURES, batch_of, random_rows
+from tests_support import ADAPTABLE, ARCHITECTURES, batch_of, random_rows
 from tutelage.batches import TokenBatch
 from tutelage.errors import DataError, MissingInputError, UsageError
 from tutelage.models.load import load_policy, load_scorer
@@ -113,7 +113,7 @@ def test_a_saved_policy_answers_the_same_in_stock_transformers(model_folder, arc
     assert stock.generation_config.eos_token_id == policy.eos_ids[0]
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", ADAPTABLE)
 def test_under_lora_the_reference_is_the_base_and_training_moves_the_adapter_only(model_folder, architecture, tmp_path):
     policy = load_policy(str(model_folder(architecture)), device="cpu", lora=LoRA(rank=4))
     reference, batch = Reference(policy), batch_of(random_rows((9, 6)))
@@ -144,7 +144,7 @@ def moved(backbone):
     return backbone
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", ADAPTABLE)
 def test_an_adapter_on_an_adapter_starts_from_the_sum_and_is_saved_with_it(model_folder, architecture, tmp_path):
     batch, lora = batch_of(random_rows((9, 6))), LoRA(rank=4)
     first = moved(load_policy(str(model_folder(architecture)), device="cpu", lora=lora))

@@ -123,3 +123,9 @@ def test_what_it_does_not_take_is_said_beforehand_and_refused():
     assert usable(query, key, value) and not usable(query.double(), key.double()) and not usable(query, key.bfloat16())
     with pytest.raises(ValueError, match="9 tokens in segments"):
         attend(query, key, value, Segments.of([9]), 0.11)
+    narrow = value[:, :, :8]  # as latent attention has them
+    assert not usable(query, key, narrow)
+    with pytest.raises(ValueError, match="must have one shape"):
+        attend(query, key, narrow, Segments.of([8]), 0.11)
+    with pytest.raises(ValueError, match="8 tokens in segments"):
+        attend(query, key[:, :, :8], narrow, Segments.of([8]), 0.11)

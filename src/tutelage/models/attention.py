@@ -76,8 +76,9 @@ class SlotCache:
     def prefill(self, layer: int, keys: Tensor, values: Tensor) -> None:
         """Copy the padded prompt keys `[B, H, L, D]` into the slots of their owners."""
         if layer not in self.keys:
-            shape = (self.slots, keys.shape[1], self.capacity, keys.shape[3])
-            self.keys[layer], self.values[layer] = keys.new_zeros(shape), values.new_zeros(shape)
+            self.keys[layer], self.values[layer] = (
+                side.new_zeros(self.slots, side.shape[1], self.capacity, side.shape[3]) for side in (keys, values)
+            )
         self.keys[layer][:, :, : keys.shape[2]] = keys[self.owners]
         self.values[layer][:, :, : values.shape[2]] = values[self.owners]
 
@@ -198,7 +199,7 @@ def _decode(
         place = torch.arange(mask.shape[-1], device=mask.device)
         mask = mask & (place[None] > (cache.positions[:, None] - window))[:, None, None]
     out = scaled_dot_product_attention(grouped, keys, values, attn_mask=mask, scale=scaling)
-    return out.reshape(1, count, -1, query.shape[3])
+    return out.reshape(1, count, -1, values.shape[3])
 
 
 def plug_in(model: Any) -> None:

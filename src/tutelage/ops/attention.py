@@ -69,9 +69,9 @@ class _Job(ctypes.Structure):
 
 
 def usable(*tensors: Tensor) -> bool:
-    """Whether `attend` takes these: on the CPU, float32 or bfloat16, all of one kind, and the C++ is there."""
-    kinds = {tensor.dtype for tensor in tensors}
-    fit = len(kinds) == 1 and kinds <= {torch.float32, torch.bfloat16}
+    """Whether `attend` takes these: on the CPU, float32 or bfloat16, of one kind and width; and the C++ is there."""
+    kinds = {(tensor.dtype, tensor.shape[-1]) for tensor in tensors}
+    fit = len(kinds) == 1 and tensors[0].dtype in (torch.float32, torch.bfloat16)
     return fit and all(tensor.device.type == "cpu" for tensor in tensors) and native.available("attention")
 
 
@@ -137,6 +137,8 @@ def backward(
 
 
 def _fit(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    if key.shape != value.shape:
+        raise ValueError(f"key {tuple(key.shape)} and value {tuple(value.shape)} must have one shape")
     query, key, value = _plain(query), _plain(key), _plain(value)
     return (query, key, value) if key.stride() == value.stride() else (query, key.contiguous(), value.contiguous())
 
@@ -146,7 +148,8 @@ def _how(query: Tensor) -> tuple[int, int]:
 
 
 def _job(query: Tensor, key: Tensor, segments: Segments, scale: float, window: int | None) -> _Job:
-    if segments.tokens != len(query) or len(key) != len(query) or query.shape[1] % key.shape[1]:
+    fit = len(key) == segments.tokens == len(query) and query.shape[1] % key.shape[1] == 0
+    if not fit or query.shape[2] != key.shape[2]:
         raise ValueError(f"{segments.tokens} tokens in segments, query {tuple(query.shape)}, key {tuple(key.shape)}")
     places = (segments.trees, segments.start, segments.length, segments.prefix, segments.before)
     sizes = len(segments.trees) - 1, query.shape[1], key.shape[1], query.shape[2], min(window or _ALL, _ALL)

@@ -63,9 +63,9 @@ def _lacking(device: torch.device) -> str:
 
 
 def usable(*tensors: Tensor) -> bool:
-    """Whether `attend` and `look_back` can hand `[…, D]` tensors, all of one kind, to the kernels."""
+    """Whether `attend` and `look_back` can hand `[…, D]` tensors, all of one kind and width, to the kernels."""
     first = tensors[0]
-    one_kind = all(tensor.dtype == first.dtype for tensor in tensors)
+    one_kind = all(tensor.dtype == first.dtype and tensor.shape[-1] == first.shape[-1] for tensor in tensors)
     return one_kind and not why_not(first.device, first.dtype, first.shape[-1])
 
 

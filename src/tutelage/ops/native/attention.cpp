@@ -123,7 +123,7 @@ static void forward_item(const Job& job, int64_t tree, int64_t head, const T* q,
     }
 }
 
-// d_q as out; d_k and d_v [T, shared, depth], set to 0 by the caller
+// d_q as out; d_k and d_v [T, shared, depth], written whole for the tree's tokens
 template <class Math, typename T>
 static void backward_item(const Job& job, int64_t tree, int64_t head, const T* q, Layout lq, const T* k, const T* v,
                           Layout lk, const T* out, const T* back, Layout lo, const float* total, T* d_q, Layout ldq,

@@ -6,6 +6,7 @@ import re
 
 from rating_room import Enter, new_id, questions
 from tutelage.cli._rate_stats import told_of
+from tutelage.labelers._consensus import report
 from tutelage.store.decisions import Decisions
 from tutelage.store.overview import Overview
 from tutelage.store.people import People
@@ -13,6 +14,8 @@ from tutelage.store.projects import Projects, ProjectSettings
 from tutelage.store.store import Store
 from tutelage.store.work import Work
 from tutelage.types import Judgement
+from tutelage.web._admin_numbers import rater_rows
+from tutelage.web._pages import words
 
 
 def messy(store: Store, raters: list[str], project: str) -> dict[str, int]:
@@ -23,7 +26,7 @@ def messy(store: Store, raters: list[str], project: str) -> dict[str, int]:
     Projects(store.database).change(project, ProjectSettings(gold_rate=0.2, repeat_rate=0.4), actor="t")
     work, stands, purposes = Work(store.database, b"s"), dict.fromkeys(raters, 0), set[str]()
     for rater in raters:
-        for turn in range(15):
+        for turn in range(24):  # names are drawn anew each time, and so is who is asked again
             (task,) = work.take(rater, project, count=1, lease_seconds=900, rubric=0)
             purposes.add(task.purpose)
             kept = work.submit(Judgement(new_id(), task.id, rater, (1, 2), shown=(0, 1)), project)
@@ -81,3 +84,15 @@ def test_last_seen_knows_of_those_who_only_signed_in_or_skipped(store: Store, en
     assert rater in Overview(store.database).last_seen()
     page = enter(role="admin", name="Dana").get("/admin/people").text
     assert "never" not in page
+
+
+def test_the_share_that_agrees_is_as_sure_as_the_choices_that_others_made_too(store: Store) -> None:
+    store.ask(questions(30, name="c"), "P", overlap=2)
+    alone = [Judgement(f"a{number}", f"SECRET-c-pair-{number}", "ann", (1, 2), shown=(0, 1)) for number in range(30)]
+    both = [Judgement(f"b{number}", f"SECRET-c-pair-{number}", "bob", (1, 2), shown=(0, 1)) for number in range(5)]
+    store.answer_many([*alone, *both])
+    rows = {row["rater"]: row for row in rater_rows(report(store, "P"), {}, {}, words("en")["admin"])}
+    agrees = rows["ann"]["agrees"]
+    assert agrees is not None and agrees["value"] == 1.0
+    assert abs(agrees["low"] - 0.5655) < 1e-3, "five of five, though thirty were judged"
+    assert agrees == rows["bob"]["agrees"]

@@ -17,10 +17,13 @@ from tutelage.labelers import _desk
 from tutelage.labelers._choosing import saving
 from tutelage.labelers._consensus import report
 from tutelage.store.batches import Batches, Item
+from tutelage.store.choosing import Choice, Choosing
 from tutelage.store.decisions import Decisions, add_gold
+from tutelage.store.people import People
 from tutelage.store.projects import Projects, ProjectSettings
 from tutelage.store.store import Store
 from tutelage.types import Comparison, Judgement, Prompt, Sample
+from tutelage.web._pages import words
 from tutelage.web._settings import Settings
 from tutelage.web.app import create_app
 
@@ -200,3 +203,17 @@ def test_a_raters_page_shows_what_is_known_and_every_exclusion(store: Store, ent
     page = admin.get(f"{IN}/raters/{liar.group(1)}").text
     assert "upside down" in page and "Dana" in page
     assert admin.get(f"{IN}/raters/nobody").status_code == 404
+
+
+def test_what_choosing_saved_is_counted_anew_when_a_rater_is_excluded(store: Store, enter: Enter):
+    store.ask(questions(4), overlap=1)
+    names = [f"SECRET-q-pair-{number}" for number in range(4)]
+    arms = ("random", "random", "active", "active")
+    batch = [Choice(name, 0.5, arm) for name, arm in zip(names, arms, strict=True)]
+    Choosing(store.database).put("default", batch, actor="test", how={})
+    admin = enter("Dana", role="admin")
+    store.answer_many([Judgement(name, name, "ann", (1, 2), shown=(0, 1)) for name in names])
+    few = words("en")["admin"]["selection"]["few"]
+    assert few.format(random=2, active=2) in admin.get(IN).text
+    People(store.database, SECRET).exclude("default", "ann", True, reason="", actor="test")
+    assert few.format(random=0, active=0) in admin.get(IN).text

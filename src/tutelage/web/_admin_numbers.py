@@ -150,11 +150,8 @@ def rater_rows(
 
 
 def _rater_row(line: Mapping[str, Any], excluded: Mapping[str, str], names: Mapping[str, str], words: Words) -> Row:
-    from tutelage.statistics.intervals import wilson  # NumPy, which a server that starts need not wait for
-
     count, rater = line["judgements"], line["rater"]
-    share = line["agrees_with_others"]
-    agrees = None if share is None else wilson(round(share * count), count)
+    agrees: Mapping[str, float] | None = line["detail"]["agrees"]  # of choices on which the others have a word
     signs: list[Row] = []
     if rater in excluded:
         signs.append({"kind": "", "text": words["sign_off"]})
@@ -173,7 +170,7 @@ def _rater_row(line: Mapping[str, Any], excluded: Mapping[str, str], names: Mapp
         "excluded": rater in excluded,
         "signs": signs,
         "accuracy": _per_cent(line["accuracy"]),
-        "agrees": agrees and {**agrees._asdict(), "kind": "bad" if trouble else ""},
+        "agrees": agrees and {**agrees, "kind": "bad" if trouble else ""},
         "again": _per_cent(line["self_consistency"]),
         "gold": _per_cent(line["gold"]),
         "left": left,

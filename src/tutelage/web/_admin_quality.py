@@ -146,7 +146,7 @@ def selection(desk: Desk, project: str) -> Row | None:
     saved = ""
     if all_ and desk.settings.saving is not None:
         kept = desk.notes.savings
-        state = (project, *desk.overview.newest())
+        state = (project, *desk.overview.newest(), *sorted(desk.people.excluded(project)))
         if state not in kept:  # seconds of counting, so once for each state of the database
             kept.clear()
             kept[state] = desk.settings.saving(desk.store, project)

@@ -162,6 +162,29 @@ def test_an_adapter_is_folded_in(folder_of, family):
     torch.testing.assert_close(one.logprobs, other.logprobs, atol=5e-5, rtol=0)
 
 
+@pytest.mark.parametrize("targets", ["q_proj,embed_tokens", "biased"])
+def test_an_adapter_that_the_decoder_cannot_fold_in_is_sampled_by_the_plain_engine(folder_of, targets):
+    policy = policy_of(folder_of("llama"), lora=LoRA(rank=4, targets=targets.replace("biased", "q_proj")))
+    if targets == "biased":
+        layer = policy.core.model.layers[0].self_attn.q_proj
+        layer.lora_bias["default"] = True
+        layer.lora_B["default"].bias = torch.nn.Parameter(torch.zeros(layer.out_features))
+        policy.choose("auto")
+    said = list[str]()
+    engine = Fast(Renderer(policy.tokenizer), Sampling(max_new_tokens=8), say=said.append)
+    engine.sample(policy, PROMPTS, 1, 3)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn_like(parameter) * 0.3)
+    found = engine.sample(policy, PROMPTS, 2, 3)
+    with torch.no_grad():
+        scored = policy.logprobs(found.batch).logprobs
+    torch.testing.assert_close(found.logprobs, scored, atol=2e-5, rtol=0)
+    assert len(said) == 1 and "slower than our own decoder" in said[0]
+
+
 def test_a_sliding_window_is_kept(folder_of):
     policy = policy_of(folder_of("mistral", sliding_window=8))
     one, other = (make(policy).sample(policy, PROMPTS, 3, 3) for make in (fast, plain))

@@ -90,13 +90,15 @@ class Blueprint:
     key_value_heads: int
     size: int
     inner: int
+    positions: int
+    """the longest sequence that it can read"""
     eps: float
     centred: bool
     """LayerNorm rather than RMSNorm"""
 
-    def tables(self, positions: int) -> tuple[Tensor, Tensor]:
+    def tables(self) -> tuple[Tensor, Tensor]:
         """cos and sin, float32 [positions, size / 2]."""
-        places = torch.arange(positions)[None]
+        places = torch.arange(self.positions)[None]
         cosines, sines = self.rotary(torch.zeros(1, dtype=torch.float32), places)
         half = self.size // 2
         return cosines[0, :, :half].contiguous(), sines[0, :, :half].contiguous()
@@ -127,7 +129,11 @@ def read(core: Any) -> Blueprint:
     family = next((family for family in _FAMILIES if kind in (family + end for end in _ENDS)), None)
     if family is None or type(core).__module__.split(".")[0] != "transformers":
         raise UnfitError(f"{kind} is none of the families {', '.join(_FAMILIES)}")
-    return _FAMILIES[family](core, family)
+    plan = _FAMILIES[family](core, family)
+    for table in (plan.embedding, plan.places):
+        if table is not None and type(table) is not nn.Embedding:  # an adapter's, for one
+            raise UnfitError("its embedding is none of the stock's")
+    return plan
 
 
 def _linear(module: Any) -> Linear:
@@ -136,6 +142,8 @@ def _linear(module: Any) -> Linear:
         raise UnfitError(f"it holds a {type(stored).__name__}")
     if stored is not module and (not hasattr(module, "lora_A") or any(getattr(module, "use_dora", {}).values())):
         raise UnfitError(f"its adapter is of another kind than LoRA ({type(module).__name__})")
+    if any(getattr(module, "lora_bias", {}).values()):
+        raise UnfitError("its adapter has biases")
     return Linear(module)
 
 
@@ -168,6 +176,7 @@ def _llama_like(core: Any, family: str) -> Blueprint:
         key_value_heads=config.num_key_value_heads,
         size=first.head_dim,
         inner=config.intermediate_size,
+        positions=config.max_position_embeddings,
         eps=config.rms_norm_eps,
         centred=False,
     )
@@ -212,6 +221,7 @@ def _gpt2(core: Any, _: str) -> Blueprint:
         key_value_heads=config.num_attention_heads,
         size=config.hidden_size // config.num_attention_heads,
         inner=config.n_inner or 4 * config.hidden_size,
+        positions=config.max_position_embeddings,
         eps=config.layer_norm_epsilon,
         centred=True,
     )

@@ -48,11 +48,10 @@ class _Model(ctypes.Structure):
 class Weights:
     """A model's weights, laid out; `sync` after they may have changed."""
 
-    def __init__(self, library: Any, plan: Blueprint, half: bool, positions: int) -> None:
+    def __init__(self, library: Any, plan: Blueprint, half: bool) -> None:
         """
         Args:
             half: tiles in bfloat16 rather than float32.
-            positions: how long a sequence may become, for the rotary tables.
         """
         self.plan = plan
         self._library = library
@@ -70,7 +69,7 @@ class Weights:
             for layer in plan.layers
         ]
         self._place()
-        self._tables = plan.tables(positions) if plan.rotary is not None else (None, None)
+        self._tables = plan.tables() if plan.rotary is not None else (None, None)
         self._layers = (_Layer * len(plan.layers))()
         self._kept: list[Tensor] = []
         self.model = _Model()

@@ -155,20 +155,13 @@ def _require_fit(core: Any, plan: Blueprint) -> None:
     for parameter in core.base_model.parameters():
         if parameter.dtype != torch.float32 or parameter.device.type != "cpu":
             raise UnfitError(f"its weights are {parameter.dtype} on {parameter.device}")
-    if any(type(table) is not nn.Embedding for table in (plan.embedding, plan.places) if table is not None):
-        raise UnfitError("its embedding is none of the stock's")
     for layer in plan.layers:
         for parts in (layer.attend, (layer.back,), layer.up, (layer.down,)):
             if len({part.stored.bias is None for part in parts}) > 1 or (len(parts) > 1 and parts[0].across):
                 raise UnfitError("some of its layers have biases, and others beside them have none")
             for part in parts:
-                _require_plain_adapter(part.module)
-
-
-def _require_plain_adapter(module: Any) -> None:
-    dropouts = getattr(module, "lora_dropout", {}).values()
-    if any(type(dropout) is not nn.Identity for dropout in dropouts) or any(getattr(module, "lora_bias", {}).values()):
-        raise UnfitError("its adapter has dropout or biases")
+                if any(type(each) is not nn.Identity for each in getattr(part.module, "lora_dropout", {}).values()):
+                    raise UnfitError("its adapter has dropout")
 
 
 @dataclass(frozen=True)

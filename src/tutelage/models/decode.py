@@ -30,8 +30,6 @@ PAGE = 16
 """Tokens whose keys and values lie together."""
 ROWS = 128
 """Hidden states whose logits are computed at a time."""
-_ROTARY = 32_768
-"""Positions that the rotary tables of a model without a limit reach to."""
 _PROBE = (5, 18, 33)
 _SLACK = 1e-4
 """Root-mean-square error of the probe's logits, in their standard deviations, that float32 may show."""
@@ -134,8 +132,7 @@ class Decoder:
         self.plan = plan = blueprint(policy.core)
         self.half = policy.compute_dtype == torch.bfloat16
         self.page_bytes = plan.key_value_heads * 2 * PAGE * plan.size * (2 if self.half else 4)
-        self.max_positions = policy.max_positions or _ROTARY
-        self._weights = Weights(self.library, plan, self.half, self.max_positions)
+        self._weights = Weights(self.library, plan, self.half)
         self.vocabulary = int(self._weights.model.vocabulary)
         self._model = ctypes.byref(self._weights.model)
         self._room = large.room(self.library.decoder_room(self._model) // 4)
@@ -253,7 +250,7 @@ class Decoder:
             UnfitError: the logits of a few short sequences differ from those of the stock forward.
         """
         draw = np.random.default_rng(0)
-        lengths = [min(length, self.max_positions) for length in _PROBE]
+        lengths = [min(length, self.plan.positions) for length in _PROBE]
         ids = [draw.integers(0, self.vocabulary, length).tolist() for length in lengths]
         batch = TokenBatch.of([(row, [False] * len(row)) for row in ids])
         rows = [torch.tensor([row]) for row in ids]

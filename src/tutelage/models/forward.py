@@ -28,8 +28,6 @@ __all__ = ["Attend", "Forward", "UnfitError", "packed"]
 
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 """(layer, query [T, H, D], key [T, Hk, D], value [T, Hk, D]) → [T, H, D]"""
-_ROTARY = 32_768
-"""Positions that the rotary tables of a model without a limit reach to."""
 _PROBE = (5, 18, 33)
 _SLACK, _TIMES = 1e-4, 3.0
 """Root-mean-square error of the probe's logits that may be, in standard deviations; and beyond that, in bfloat16, this
@@ -86,7 +84,6 @@ class Forward:
     def __init__(self, policy: Policy) -> None:
         self.plan = plan = blueprint(policy.core)
         self.device, self.dtype = policy.device, policy.compute_dtype
-        self.max_positions = policy.max_positions or _ROTARY
         with torch.no_grad():
             self.blocks = [
                 _Block(
@@ -96,7 +93,7 @@ class Forward:
                 for layer in plan.layers
             ]  # fmt: skip
             self._head = _Product.of((_head_of(plan),), self.dtype)
-        self._tables = None if plan.rotary is None else [onto(t, self.device) for t in plan.tables(self.max_positions)]
+        self._tables = None if plan.rotary is None else [onto(t, self.device) for t in plan.tables()]
         self.note = ""
         """what could not be had, in one sentence"""
         self._join, self._turn, self._gate = _join, _turn, _gate
@@ -162,7 +159,7 @@ class Forward:
             UnfitError: the logits of a few short sequences differ from those of the stock forward.
         """
         draw = torch.Generator().manual_seed(0)
-        lengths = [min(length, self.max_positions) for length in _PROBE]
+        lengths = [min(length, self.plan.positions) for length in _PROBE]
         top = len(self._head.weight)
         rows = [torch.randint(top, (length,), generator=draw).tolist() for length in lengths]
         batch = TokenBatch.of([(row, [False] * len(row)) for row in rows])

@@ -185,6 +185,17 @@ def test_an_adapter_that_the_decoder_cannot_fold_in_is_sampled_by_the_plain_engi
     assert len(said) == 1 and "slower than our own decoder" in said[0]
 
 
+def test_weights_whose_signs_alone_changed_are_taken_over(folder_of):
+    policy = policy_of(folder_of("llama"))
+    engine = fast(policy)
+    engine.sample(policy, PROMPTS, 1, 3)
+    with torch.no_grad():
+        for layer in policy.core.model.layers:
+            layer.mlp.down_proj.weight.neg_()
+    one, other = (make.sample(policy, PROMPTS, 2, 3) for make in (engine, plain(policy)))
+    assert torch.equal(one.batch.tokens, other.batch.tokens)
+
+
 def test_a_sliding_window_is_kept(folder_of):
     policy = policy_of(folder_of("mistral", sliding_window=8))
     one, other = (make(policy).sample(policy, PROMPTS, 3, 3) for make in (fast, plain))

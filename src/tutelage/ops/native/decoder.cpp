@@ -205,7 +205,10 @@ uint64_t decoder_digest(const uint32_t* words, int64_t count, int threads) {
         const uint32_t* from = words + s * SPAN;
         int64_t end = std::min(SPAN, count - s * SPAN), i = 0;
         for (; i + WIDE <= end; i += WIDE)
-            for (int j = 0; j < WIDE; ++j) lanes[j] = lanes[j] * 2654435761u + (from[i + j] ^ 0x9E3779B9u);
+            for (int j = 0; j < WIDE; ++j) {
+                uint32_t mixed = (lanes[j] ^ from[i + j]) * 2654435761u;  // which carries a change upwards only
+                lanes[j] = mixed ^ (mixed >> 15);
+            }
         uint64_t sum = 0x9E3779B97F4A7C15u;
         for (; i < end; ++i) sum = (sum ^ from[i]) * 0x100000001B3u;
         for (int j = 0; j < WIDE; ++j) sum = (sum ^ lanes[j]) * 0x9E3779B97F4A7C15u + (sum >> 29);

@@ -5,10 +5,10 @@ Huang et al. 2024, "The N+ implementation details"), DPO (Rafailov et al. 2023).
 one stands here: an alarm that cries wolf is read once.
 
 The metrics that are looked at: `policy/kl` (summed over an answer, in nats) with `policy/kl_se`, `policy/approx_kl`,
-`policy/clipped`, `policy/entropy`, `policy/stop_rate`, `policy/logp_chosen` (change since the reference),
-`answer/length` (tokens), `reward/std`, `groups/zero_variance`, `reward/accuracy`, `value/explained_variance`,
-`gradient/policy`, `preflight/ratio_error`, `loss`; and against each other the reward and the gold score, `eval/reward`
-with `eval/gold` and `reward/mean` with `gold/mean`.
+`policy/sampled_gap`, `policy/clipped`, `policy/entropy`, `policy/stop_rate`, `policy/logp_chosen` (change since the
+reference), `answer/length` (tokens), `reward/std`, `groups/zero_variance`, `reward/accuracy`,
+`value/explained_variance`, `gradient/policy`, `preflight/ratio_error`, `loss`; and against each other the reward
+and the gold score, `eval/reward` with `eval/gold` and `reward/mean` with `gold/mean`.
 """
 
 from __future__ import annotations
@@ -119,6 +119,12 @@ RULES = (
         "ratio", "preflight/ratio_error", lambda now, seen: now > seen.limit,
         "before the first update the probability ratio differs from 1 by {now:.2g} (limit {limit:g})",
         "sampler and trainer disagree: check temperature, dropout, truncation of sampling, stale weights", 0.01, 1,
+    ),
+    Rule(
+        "sampled-gap", "policy/sampled_gap", lambda now, seen: now > seen.limit,
+        "sampling and training give a token log-probabilities that lie {now:.2f} nats apart (limit {limit:g})",
+        "what is sampled is not what is learned from: go on with --engine plain, and report the model's config.json",
+        1.0, 3,
     ),
     Rule(
         "approx-kl", "policy/approx_kl", lambda now, seen: now > seen.limit,

@@ -16,7 +16,7 @@ import pytest
 from tutelage.cli import _rate_until
 from tutelage.cli._rate_until import Until
 from tutelage.cli.main import main
-from tutelage.errors import DataError, TryAgainError
+from tutelage.errors import DataError, DiskError, ServiceError, TryAgainError, TutelageError
 from tutelage.store.people import People
 from tutelage.store.store import Store
 
@@ -48,9 +48,10 @@ def test_it_ends_when_nothing_is_left_for_a_while_and_an_answer_taken_back_begin
     assert asked[:5] == [2, 1, 0, 0, 1] and len(asked) > 7
 
 
-def test_a_database_that_is_busy_ends_nothing():
+@pytest.mark.parametrize("trouble", [TryAgainError, ServiceError, DiskError])
+def test_a_database_that_cannot_say_ends_nothing_and_the_time_runs_on(trouble: type[TutelageError]):
     def left() -> int:
-        raise TryAgainError("busy")
+        raise trouble("busy, away or full")
 
     assert ended(left, 1.2) == "the time is over"
 

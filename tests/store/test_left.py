@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tutelage.store.batches import Batches, Item
 from tutelage.store.left import left
 from tutelage.store.store import Store
 from tutelage.store.work import Work
@@ -36,3 +37,15 @@ def test_what_is_judged_skipped_or_full_is_not_left_and_what_is_taken_back_is_le
         assert count() == 2
         work.unskip("s1", "s2", "you", "default", lease_seconds=60, rubric=0)
         assert count() == 3
+
+
+def test_what_no_training_run_waits_for_any_more_is_not_left():
+    with Store(":memory:") as store:
+        store.ask([asked(number) for number in range(2)], overlap=2)
+        batches = Batches(store.database)
+        batches.post("b", project="default", run="r", step=0, items=[Item("q0")], wanted=2, kind="pair")
+        assert left(store.database, "you") == 2
+        batches.cancel("b", actor="test")
+        assert left(store.database, "you") == 1, "it is handed out no more"
+        assert [task.comparison.id for task in Work(store.database).take(
+            "you", "default", count=4, lease_seconds=60, rubric=0)] == ["q1"]  # fmt: skip

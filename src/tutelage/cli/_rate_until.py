@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from tutelage.errors import TryAgainError
+from tutelage.errors import DiskError, ServiceError, TryAgainError
 
 GRACE = 4.0
 """Seconds for which nothing must be left: the last answer may still be taken back."""
@@ -70,7 +70,7 @@ class Until:
         """Whether answers are still wanted; as long as the database cannot say, they are."""
         try:
             return self.left is not None and self.left() > 0
-        except TryAgainError:
+        except (TryAgainError, ServiceError, DiskError):
             return True
 
 

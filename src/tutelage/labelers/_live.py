@@ -7,7 +7,7 @@ again, finds it, and goes on with it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from statistics import fmean
 from typing import Any, TypeVar
 
@@ -171,7 +171,8 @@ class Live:
             self._wait(store, batches, batch, posed, told)
             self._read(batches.settled(name), posed)
             if self.shrinkage is not None:
-                self.scales = _scales(batches.heard_before(name), self.shrinkage)
+                heard = (self._wanted(ratings) for ratings in batches.heard_before(name))
+                self.scales = _scales(heard, self.shrinkage)
 
     def _put(self, name: str, samples: Sequence[Sample], step: int) -> None:
         with Store(self.url) as store:
@@ -253,10 +254,15 @@ class Live:
             return
         for one, place in posed.places.items():
             item = settled[place]
-            ratings = [rating for rating in item.ratings if rating.aspect in posed.questions[place].aspects]
+            ratings = self._wanted(item.ratings)
             if not ratings and item.fallback is not None:
                 ratings = [Rating(MODEL, MODEL, item.fallback, (0.0, 1.0))]
             self._said[one] = ratings
+
+    def _wanted(self, ratings: Iterable[Rating]) -> list[Rating]:
+        """Those on the aspects that the plan names; where it names none, on whatever was asked when it was posted: the
+        rubric may have changed since."""
+        return [rating for rating in ratings if not self.plan.aspects or rating.aspect in self.plan.aspects]
 
     def _read_pair(self, question: Comparison, item: Settled) -> None:
         given = [1.0 if said.ranks[0] < said.ranks[1] else 0.5 if said.ranks[0] == said.ranks[1] else 0.0
@@ -302,7 +308,8 @@ class Live:
                 posed = pose(self.plan, store, samples)
                 keys = {place: one for one, place in posed.places.items()}
                 for place, told_of in known_of(self.plan, Batches(store.database), posed) if keys else []:
-                    known.setdefault(keys[place], []).extend(told_of.ratings)
+                    if told_of.ratings:  # else it was asked only
+                        known.setdefault(keys[place], []).extend(told_of.ratings)
         except MissingInputError:
             self.say(f"there is no {self.url} yet: the run makes it")
         for one, lot in told.items():
@@ -340,7 +347,7 @@ def _answer(store: Store, simulated: Simulated, asked: Sequence[Comparison], pla
     simulated.answer(store, waiting)
 
 
-def _scales(heard: Sequence[Sequence[Rating]], shrinkage: float) -> RaterScales:
+def _scales(heard: Iterable[Sequence[Rating]], shrinkage: float) -> RaterScales:
     """Each judgement once, as the reward sees it: on 0..1, the mean over its aspects."""
     scales = RaterScales(shrinkage)
     for ratings in heard:

@@ -272,7 +272,7 @@ class Batches:
 
     def heard_before(self, batch: str) -> list[list[Rating]]:
         """The scores that a run had heard when it posted `batch`: what stood in the project when its first batch was
-        posted, and what its earlier batches were settled by; each judgement once, in the order they came."""
+        posted, and what its earlier batches were settled by, without who was excluded by then; each judgement once."""
         with self._database.reading() as connection:
             me = connection.execute(sa.select(batches).where(batches.c.id == batch)).mappings().one()
             first = sa.select(sa.func.min(batches.c.seen)).where(batches.c.run == me["run"])
@@ -290,9 +290,11 @@ class Batches:
             closed = batches.c.closed.is_not(None) & (batches.c.state != "cancelled")
             for used in connection.execute(earlier.where(*mine, closed).order_by(batches.c.number)).scalars():
                 ids += used
+            out = left_out(connection, me["project"], me["created"])
             found = by_id(connection, list(dict.fromkeys(ids)))
             scales = scales_of(connection, found.values())
-        return [ratings_of([found[name]], scales) for name in dict.fromkeys(ids)]
+        told = (found[name] for name in dict.fromkeys(ids))
+        return [ratings_of([judgement], scales) for judgement in told if judgement.rater not in out]
 
     def known(self, project: str, prompts: Sequence[str]) -> list[Known]:
         """What people have scored already of the answers to these prompts."""

@@ -1,0 +1,89 @@
+"""What a run hears of people: by what was asked when it was posted, and from those who count."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tutelage.labelers._live import Live
+from tutelage.labelers._posing import Plan
+from tutelage.labelers._trainer import Trainer
+from tutelage.store.people import People
+from tutelage.store.projects import Aspect, Projects
+from tutelage.store.store import Store
+from tutelage.types import Comparison, Judgement, Prompt, Sample
+
+
+def said(*texts: str) -> list[Sample]:
+    return [Sample(f"p/{number}", Prompt("p", "Say p."), text) for number, text in enumerate(texts)]
+
+
+def rate(store: Store, rater: str, score: float) -> int:
+    """Score whatever is handed out; how many it was."""
+    count = 0
+    while (question := store.next_question(rater, project="P")) is not None:
+        scores = dict.fromkeys(question.aspects, score)
+        store.answer(Judgement(f"{rater}-{question.id}", question.id, rater, scores=scores))
+        count += 1
+    return count
+
+
+def scored_before(store: Store, rater: str, aspect: str, *scores: float) -> None:
+    """What a rater has scored in the project before any run asked."""
+    for number, score in enumerate(scores):
+        prompt = Prompt(f"old{number}", f"Old {number}?")
+        question = Comparison(f"{aspect}-{number}", "scores", prompt, (Sample(f"o{number}", prompt, "old"),), (aspect,))
+        store.ask([question], "P")
+        store.answer(Judgement(f"{rater}-{aspect}-{number}", question.id, rater, scores={aspect: score}))
+
+
+def test_scores_count_though_the_rubric_was_changed_before_they_were_read(tmp_path: Path) -> None:
+    with Store(tmp_path / "r.db") as store:
+        answers = said("a", "b")
+        live = Live(str(tmp_path / "r.db"), Plan(project="P", raters=1), Trainer(tmp_path / "run"))
+        live.post(answers, 0)
+        assert rate(store, "ann", 4.0) == 2
+        Projects(store.database).publish("P", {}, (Aspect("clear", scale=(1.0, 5.0)),), actor="test")
+        again = Live(str(tmp_path / "r.db"), Plan(project="P", raters=1), Trainer(tmp_path / "run"))
+        assert again.wait(answers, 0) == [True, True]
+        assert [(one.aspect, one.score, one.scale) for heard in again(answers) for one in heard] == [
+            ("overall", 4.0, (0.0, 5.0)), ("overall", 4.0, (0.0, 5.0))
+        ]  # fmt: skip
+
+
+def test_a_dry_run_makes_up_what_was_asked_and_not_answered(tmp_path: Path) -> None:
+    with Store(tmp_path / "r.db") as store:
+        answers, heard = said("a", "b"), list[str]()
+        plan = Plan(project="P", raters=1)
+        Live(str(tmp_path / "r.db"), plan, Trainer(tmp_path / "run")).post(answers, 0)
+        question = store.next_question("ann", project="P")
+        assert question is not None
+        store.answer(Judgement("j", question.id, "ann", scores={"overall": 2.0}))
+        rehearsal = Live(str(tmp_path / "r.db"), plan, Trainer(tmp_path / "try", rehearsal=True), warn=heard.append)
+        assert rehearsal.wait(answers, 0) == [True, True]
+        assert sorted(one.rater for each in rehearsal(answers) for one in each) == ["(made up)", "ann"]
+        assert heard == ["dry run: nobody is asked; made-up scores stand in for 1 of 2 answers"]
+
+
+def test_severity_goes_by_the_aspects_that_the_reward_is_made_of(tmp_path: Path) -> None:
+    with Store(tmp_path / "r.db") as store:
+        scored_before(store, "ann", "style", 0.0, 1.0, 1.0)
+        scored_before(store, "bo", "style", 4.0, 4.0, 5.0)
+        plan = Plan(project="P", raters=1, aspects=("overall",))
+        live = Live(str(tmp_path / "r.db"), plan, Trainer(tmp_path / "run"), shrinkage=2.0)
+        live.post(said("a"), 0)
+        rate(store, "ann", 4.0)
+        live.wait(said("a"), 0)
+        assert abs(live.level("ann", 0.8) - 0.8) < 1e-9, "nothing was heard on this aspect before"
+
+
+def test_severity_does_not_go_by_who_was_excluded_before(tmp_path: Path) -> None:
+    with Store(tmp_path / "r.db") as store:
+        scored_before(store, "ann", "overall", 3.0, 4.0, 4.0)
+        scored_before(store, "liar", "overall", 0.0, 1.0, 0.0)
+        People(store.database, b"").exclude("P", "liar", True, reason="lies", actor="test")
+        plan = Plan(project="P", raters=1)
+        live = Live(str(tmp_path / "r.db"), plan, Trainer(tmp_path / "run"), shrinkage=2.0)
+        live.post(said("a"), 0)
+        rate(store, "ann", 4.0)
+        live.wait(said("a"), 0)
+        assert abs(live.level("ann", 0.8) - 0.8) < 1e-9, "nobody else who counts was heard before"

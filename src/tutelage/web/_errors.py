@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from sqlalchemy.exc import DatabaseError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -63,9 +64,10 @@ async def of_ours(request: Request, error: Exception) -> Response:
     if status == 507:
         what = "the disk of the server is full: this was not saved"
         return answer(request, 507, what=what, fix="it is sent again by itself; tell the admin")
-    if isinstance(error, ServiceError):  # where the database lies is not for raters to know
+    at_fault = isinstance(error.__cause__, DatabaseError) and status < 500  # refused for good, an answer would be lost
+    if isinstance(error, ServiceError) or at_fault:  # where the database lies is not for raters to know
         logger.warning("%s: %s", error.what, error.where)
-        return answer(request, status, what="the database does not answer just now", fix="it is sent again by itself")
+        return answer(request, 503, what="the database does not answer just now", fix="it is sent again by itself")
     return answer(request, status, what=error.what, fix=error.fix or "")
 
 

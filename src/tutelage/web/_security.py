@@ -18,8 +18,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request, cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tutelage.errors import TutelageError
 from tutelage.store.people import People, Role, Session
-from tutelage.web._errors import answer
+from tutelage.web._errors import answer, of_ours
 from tutelage.web._sessions import COOKIE
 from tutelage.web._settings import Settings
 
@@ -97,7 +98,11 @@ class Guard:
         limit = self._limit(scope)
         refused = self._unwanted(scope, headers, limit)
         if refused is None:
-            scope["session"] = await self._session(headers)
+            try:
+                scope["session"] = await self._session(headers)
+            except TutelageError as error:  # the database is away: nobody below stands between this and the server
+                await (await of_ours(Request(scope, receive), error))(scope, receive, guarded)
+                return
             refused = self._unallowed(scope)
         if refused is not None:
             status, told = refused

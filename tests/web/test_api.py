@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, event
 
-from rating_room import Enter, answer, new_id, questions, take
+from rating_room import HOST, OPEN, Enter, answer, door, new_id, questions, take
 from tutelage.store.people import People
 from tutelage.store.projects import Aspect, Projects, ProjectSettings
 from tutelage.store.store import Store
@@ -187,6 +188,29 @@ def test_places_on_the_screen_do_not_tell_the_order_in_the_database(enter: Enter
     rows = store.history()
     assert {tuple(row["ranks"]) for row in rows} == {(2, 1)}  # always the second candidate, wherever it stood
     assert {tuple(row["shown"]) for row in rows} == {(0, 1), (1, 0)}
+
+
+def test_an_answer_shown_under_another_secret_is_asked_again_never_turned_round(enter: Enter, store: Store):
+    """The order on the screen is the secret's: whoever comes in again after it was changed may hold old answers."""
+    store.ask(questions(12, "pair"))
+    store.ask(questions(1, "edit", name="e"))
+    client = enter()
+    rater = client.get("/api/v1/me").json()["rater"]
+    held: list[dict[str, Any]] = []
+    for _ in range(13):
+        (task,) = take(client)
+        held.append(task)
+        assert client.post(f"/api/v1/tasks/{task['id']}/skip", json={"id": new_id(), "reason": "other"}).is_success
+    app = create_app(store, Settings(hosts=(HOST,), secret=b"t" * 32, limits=OPEN))
+    back = door(app)
+    token = People(store.database, b"t" * 32).invite("default", actor="test", rater=rater)
+    assert back.post(f"/join/{token}").status_code == 303
+    assert back.get("/api/v1/me").json()["rater"] == rater
+    pairs = [task for task in held if task["kind"] == "pair"]
+    assert {back.post("/api/v1/judgements", json=answer(task)).status_code for task in pairs} == {409}
+    assert store.history() == []
+    edit = next(task for task in held if task["kind"] == "edit")
+    assert back.post("/api/v1/judgements", json=answer(edit)).status_code == 200, "one answer has one order"
 
 
 def test_pages_that_say_the_order_of_the_database_are_understood_and_other_orders_refused(enter: Enter, store: Store):

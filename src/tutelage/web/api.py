@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -15,7 +17,7 @@ from tutelage.store.hidden import NotAdmittedError
 from tutelage.store.people import LANGUAGES, Session
 from tutelage.store.projects import Projects, ProjectSettings
 from tutelage.store.store import Store
-from tutelage.store.work import SKIP_REASONS, SkipReason, Task, Work, today
+from tutelage.store.work import SKIP_REASONS, ConflictError, SkipReason, Task, Work, today
 from tutelage.types import Judgement
 from tutelage.web import _body, _pages
 from tutelage.web._errors import OtherRaterError
@@ -77,10 +79,15 @@ class Desk:
 
     def submit(self, body: _body.Body) -> JSON:
         """Keep a judgement, in the project where its task was given."""
-        rater, name = self.session.rater, _body.text(body, "task", 20, None)
+        rater, (name, ours) = self.session.rater, self._named(_body.text(body, "task", 40, None))
         asked = given(self.store.database, rater, name)
         project = asked.project if asked else self.session.project
         judgement = self._judgement(body, name, self.projects.settings(project))
+        if asked and asked.candidates > 1 and not ours:
+            raise ConflictError(
+                "this task was shown before the server's secret was changed, and nobody knows any more in which order",
+                fix="it is asked again",
+            )
         if asked:
             order = order_of(asked.question, asked.purpose, rater, asked.candidates, self.server.secret)
             judgement = told_of(judgement, order)
@@ -101,8 +108,9 @@ class Desk:
         )
         return {"task": self._json(task, settings, project)}
 
-    def skip(self, number: str, skip_id: str, reason: SkipReason, comment: str) -> JSON:
+    def skip(self, task: str, skip_id: str, reason: SkipReason, comment: str) -> JSON:
         """Give a task back."""
+        number, _ = self._named(task)
         asked = given(self.store.database, self.session.rater, number)
         project = asked.project if asked else self.session.project
         self.work.skip(number, skip_id, self.session.rater, project, reason, comment)
@@ -135,7 +143,18 @@ class Desk:
 
     def _json(self, task: Task, settings: ProjectSettings, project: str) -> JSON:
         rubric = self.projects.rubric(project, task.rubric)
-        return task_json(task, self.session.rater, self.server.secret, settings, rubric)
+        told = task_json(task, self.session.rater, self.server.secret, settings, rubric)
+        return told | {"id": f"{task.id}-{self._seal(task.id)}"}
+
+    def _named(self, name: str) -> tuple[str, bool]:
+        """A task's name in the store, and whether it was shown under the secret that this server has: the order on the
+        screen comes from it. Pages of old say nothing of that, and are believed."""
+        task, mark, seal = name.partition("-")
+        return task, not mark or hmac.compare_digest(seal.encode(), self._seal(task).encode())
+
+    def _seal(self, task: str) -> str:
+        said = f"shown\x00{task}\x00{self.session.rater}".encode()
+        return hmac.new(self.server.secret, said, hashlib.sha256).hexdigest()[:8]
 
     def _judgement(self, body: _body.Body, task: str, settings: ProjectSettings) -> Judgement:
         comment = _body.text(body, "comment", COMMENT)

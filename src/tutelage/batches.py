@@ -35,6 +35,10 @@ class Batch(Protocol):
         """Real tokens of each element, for splitting into parts that fit in memory."""
         ...
 
+    def prompt_keys(self) -> Sequence[bytes]:
+        """Of each element a name for its prompt, which those that share it are computed with once."""
+        ...
+
     def select(self, rows: Sequence[int]) -> Self:
         """The elements `rows`, in that order."""
         ...
@@ -114,6 +118,18 @@ class TokenBatch:
         width = max(1, int(self.answer_lengths.max()))
         return (torch.arange(width)[None] < self.answer_lengths[:, None]).to(self.mask.device)
 
+    @cached_property
+    def prompts(self) -> list[tuple[int, bytes]]:
+        """Of each sequence, how many tokens precede the first learned one, and which; (0, its own name) without one."""
+        tokens, mask, found = self.tokens.cpu().numpy(), self.mask.cpu().numpy(), list[tuple[int, bytes]]()
+        for row, (start, length) in enumerate(zip(self.starts.tolist(), self.sizes(), strict=True)):
+            size = int(mask[start : start + length].argmax())
+            found.append((size, tokens[start : start + size].tobytes() if size else f"alone {row}".encode()))
+        return found
+
+    def prompt_keys(self) -> list[bytes]:
+        return [key for _, key in self.prompts]
+
     @property
     def answer_tokens(self) -> Tensor:
         """int64 [B, R]: the learned tokens themselves."""
@@ -156,6 +172,9 @@ class PairBatch:
     def sizes(self) -> list[int]:
         return [left + right for left, right in zip(self.chosen.sizes(), self.rejected.sizes(), strict=True)]
 
+    def prompt_keys(self) -> list[bytes]:
+        return self.chosen.prompt_keys()
+
     def select(self, rows: Sequence[int]) -> Self:
         return _select(self, rows)
 
@@ -190,6 +209,9 @@ class JudgedAnswers:
     def sizes(self) -> list[int]:
         return self.batch.sizes()
 
+    def prompt_keys(self) -> list[bytes]:
+        return self.batch.prompt_keys()
+
     def select(self, rows: Sequence[int]) -> Self:
         return _select(self, rows)
 
@@ -211,6 +233,9 @@ class Rollouts:
 
     def sizes(self) -> list[int]:
         return self.batch.sizes()
+
+    def prompt_keys(self) -> list[bytes]:
+        return self.batch.prompt_keys()
 
     def select(self, rows: Sequence[int]) -> Rollouts:
         """The answers `rows`, in that order; as wide as the longest of them."""
@@ -249,6 +274,9 @@ class Credited:
 
     def sizes(self) -> list[int]:
         return self.batch.sizes()
+
+    def prompt_keys(self) -> list[bytes]:
+        return self.batch.prompt_keys()
 
     def select(self, rows: Sequence[int]) -> Self:
         cut = _select(self, rows)
@@ -317,20 +345,27 @@ def _select(batch: B, rows: Sequence[int]) -> B:
     return replace(batch, **changed)
 
 
-def parts(sizes: list[int], limit: int) -> Iterator[list[int]]:
-    """Cut elements of these sizes into runs of at most `limit` tokens (one that is larger stands alone).
+def parts(batch: Batch, limit: int) -> Iterator[list[int]]:
+    """Cut a batch into runs of at most `limit` tokens (an element that is larger stands alone).
 
-    Longest first, so that like lengths share a part and the largest part shows at once whether memory suffices.
+    Elements that share a prompt stay together where they fit. Largest first, so that like lengths share a part and the
+    largest part shows at once whether memory suffices.
     """
+    sizes = batch.sizes()
     if sum(sizes) <= limit:
         yield list(range(len(sizes)))
         return
+    families: dict[bytes, list[int]] = {}
+    for row, key in enumerate(batch.prompt_keys()):
+        families.setdefault(key, []).append(row)
+    totals = {key: sum(sizes[row] for row in family) for key, family in families.items()}
     rows: list[int] = []
     total = 0
-    for row in sorted(range(len(sizes)), key=lambda index: (-sizes[index], index)):
-        if rows and total + sizes[row] > limit:
-            yield rows
-            rows, total = [], 0
-        rows.append(row)
-        total += sizes[row]
+    for key, family in sorted(families.items(), key=lambda each: (-totals[each[0]], each[1])):
+        for place, row in enumerate(family):
+            if rows and total + (sizes[row] if place else totals[key]) > limit:
+                yield rows
+                rows, total = [], 0
+            rows.append(row)
+            total += sizes[row]
     yield rows

@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from tests_support import batch_of, random_rows
-from tutelage.batches import parts
+from tutelage.algorithms._preference import sides
+from tutelage.batches import PairBatch, TokenBatch, parts
 from tutelage.models.load import load_policy, load_scorer
 from tutelage.models.reference import Reference
+from tutelage.models.tree import tree_of
 
 LENGTHS = (17, 5, 30, 9, 24, 12, 3)
 ROOM = 40
@@ -30,11 +32,53 @@ def test_what_is_scored_in_parts_has_the_bits_of_what_is_learned_from_the_same_p
     torch.testing.assert_close(found.entropy, whole.entropy, atol=near, rtol=0)
     assert torch.equal(frozen.logprobs, found.logprobs)
     assert copy.deepcopy(policy).room is policy.room, "a copy of the policy is cut alike, also later"
-    cuts = list(parts(batch.sizes(), ROOM))
+    cuts = list(parts(batch, ROOM))
     assert len(cuts) > 2 and sorted(row for rows in cuts for row in rows) == list(range(len(LENGTHS)))
     for rows in cuts:
         learned = policy.logprobs(batch.select(rows)).logprobs
         assert learned.requires_grad and torch.equal(found.logprobs[rows, : learned.shape[1]], learned.detach())
+
+
+def grouped(prompts: int, answers: int) -> TokenBatch:
+    """Answers of 3 to 12 tokens to prompts of 20, not beside each other."""
+    rows = random_rows((20,) * prompts + tuple(3 + 7 * place % 10 for place in range(prompts * answers)))
+    said = enumerate(rows[prompts:])
+    return TokenBatch.of([(rows[n % prompts] + own, [False] * 20 + [True] * len(own)) for n, own in said])
+
+
+def test_answers_to_one_prompt_stay_in_one_part_which_computes_it_once():
+    batch, limit = grouped(9, 4), 250
+    cuts = list(parts(batch, limit))
+    assert sorted(row for rows in cuts for row in rows) == list(range(36)) and len(cuts) > 3
+    computed = 0
+    for rows in cuts:
+        part = batch.select(rows)
+        tree = tree_of(part)
+        assert tree is not None and len(part.tokens) <= limit
+        computed += len(tree.tokens)
+    assert computed == 9 * 20 + int(batch.mask.sum())
+
+
+def test_answers_that_do_not_fit_together_are_parted():
+    batch = grouped(2, 8)
+    cuts = list(parts(batch, 70))
+    assert sorted(row for rows in cuts for row in rows) == list(range(16))
+    assert all(sum(batch.sizes()[row] for row in rows) <= 70 for rows in cuts)
+    assert all(len({row % 2 for row in rows}) == 1 for rows in cuts[:-1]), "one prompt after the other"
+
+
+def test_both_answers_of_a_pair_are_asked_in_the_parts_that_are_learned_from(tiny_model):
+    policy, half = load_policy(str(tiny_model), device="cpu"), grouped(6, 2)
+    chosen, rejected = half.select(range(6)), half.select(range(6, 12))
+    pairs = PairBatch(chosen, rejected, torch.zeros(6), torch.ones(6))
+    policy.room.tokens = 120
+    with torch.no_grad():
+        asked = sides(policy, pairs)
+    cuts = list(parts(pairs, 120))
+    assert len(cuts) > 2
+    for rows in cuts:
+        learned = sides(policy, pairs.select(rows))
+        assert torch.equal(asked.chosen[rows], learned.chosen) and torch.equal(asked.rejected[rows], learned.rejected)
 
 
 def test_no_pass_is_larger_than_the_room_and_a_gradient_is_never_cut(tiny_model, monkeypatch):

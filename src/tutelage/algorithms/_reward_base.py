@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -101,9 +102,16 @@ class Judged:
     def sizes(self) -> list[int]:
         return [int(each.sum()) for each in self.answers.lengths.split(self.count.tolist())]
 
+    def prompt_keys(self) -> list[bytes]:
+        keys = self.answers.prompt_keys()
+        return [keys[start] for start in self._starts]
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        return (torch.cumsum(self.count, 0) - self.count).tolist()
+
     def select(self, rows: Sequence[int]) -> Self:
-        index = list(rows)
-        starts = (torch.cumsum(self.count, 0) - self.count).tolist()
+        index, starts = list(rows), self._starts
         answers = [starts[row] + place for row in index for place in range(int(self.count[row]))]
         count, width = self.count[index], int(self.count[index].max())
         told, margin, weight = self.told[index], self.margin[index], self.weight[index]

@@ -156,7 +156,7 @@ class Backbone(nn.Module):
 
         Learning cuts a batch in the same way, so that both find the same bits: probability ratios begin at exactly 1.
         """
-        cuts = [] if torch.is_grad_enabled() else list(parts(batch.sizes(), self.room.tokens))
+        cuts = [] if torch.is_grad_enabled() else list(parts(batch, self.room.tokens))
         if len(cuts) <= 1:
             return ask(batch)
         found = [ask(batch.select(rows)) for rows in cuts]

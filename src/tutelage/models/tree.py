@@ -8,7 +8,6 @@ over its sequences. Used for both answers of a pair and for all answers to one p
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -68,15 +67,6 @@ def tree_of(batch: TokenBatch) -> Tree | None:
 def _groups(batch: TokenBatch) -> list[tuple[list[int], int]]:
     """Rows that share a prompt, and its length, in the order of their first rows."""
     found: dict[bytes, tuple[list[int], int]] = {}
-    for row, (prompt, key) in enumerate(_prompts(batch)):
-        name = key if prompt else f"alone {row}".encode()
-        found.setdefault(name, ([], prompt))[0].append(row)
+    for row, (prompt, key) in enumerate(batch.prompts):
+        found.setdefault(key, ([], prompt))[0].append(row)
     return list(found.values())
-
-
-def _prompts(batch: TokenBatch) -> Iterator[tuple[int, bytes]]:
-    """Length and bytes of each row's prompt; (0, b"") for a row of which nothing is learned."""
-    tokens, mask = batch.tokens.cpu().numpy(), batch.mask.cpu().numpy()
-    for start, length in zip(batch.starts.tolist(), batch.lengths.tolist(), strict=True):
-        prompt = int(mask[start : start + length].argmax())
-        yield prompt, tokens[start : start + prompt].tobytes()

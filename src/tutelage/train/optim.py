@@ -136,7 +136,7 @@ class Optimizer:
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
                 if not _out_of_memory(error):
                     raise
-                used = max(map(sum, ([batch.sizes()[row] for row in rows] for rows in parts(batch.sizes(), limit))))
+                used = max(map(sum, ([batch.sizes()[row] for row in rows] for rows in parts(batch, limit))))
                 if used <= max(batch.sizes()):
                     raise MemoryError(
                         f"a part of {used} tokens does not fit in memory, and is one element already; "
@@ -153,7 +153,7 @@ class Optimizer:
         """Leave the *summed* gradient of all parts in place; returns the mean metrics and the weight of the whole."""
         sums: dict[str, float] = {}
         whole = 0.0
-        for rows in parts(batch.sizes(), self._tokens_per_part()):
+        for rows in parts(batch, self._tokens_per_part()):
             loss = algorithm.loss(batch.select(rows) if len(rows) < len(batch) else batch)
             weight = float(loss.weight)
             _require_finite(float(loss.total.detach()), "loss", rows)

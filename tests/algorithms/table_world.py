@@ -10,7 +10,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from tutelage.algorithms._online import Answers
+from tutelage.algorithms._answers import Answers
 from tutelage.batches import Rollouts, Scores, TokenBatch
 from tutelage.models.policy import TokenScores
 from tutelage.rewards import RewardSource

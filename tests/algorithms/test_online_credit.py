@@ -84,15 +84,6 @@ def test_a_mean_over_one_answer_is_refused() -> None:
     assert Reinforce.Config(batch_size=1, baseline="moving")
 
 
-def test_row_i_times_n_plus_j_is_answer_j_of_prompt_i() -> None:
-    parts = world(3)
-    rloo = RLOO(RLOO.Config(**COMMON | {"answers": 4}), parts)
-    answers = rloo.answer(parts.prompts.batch(0), 0)
-    assert answers.groups.tolist() == [0] * 4 + [1] * 4 + [2] * 4
-    assert [prompt.id for prompt in answers.prompts] == ["0", "1", "2"]
-    assert [sample.prompt.id for sample in answers.rollouts.samples] == ["0"] * 4 + ["1"] * 4 + ["2"] * 4
-
-
 def test_an_answer_is_judged_against_its_own_group_and_no_cut_changes_that() -> None:
     parts, score = world(2), torch.tensor([1.0, 3.0, 10.0, 20.0])
     algorithm = grpo(parts)

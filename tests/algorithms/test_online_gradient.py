@@ -19,7 +19,7 @@ import torch
 from table_world import SEQUENCES, STOP, TablePolicy, World, answered, golden_or_own, packed
 from torch import Tensor, nn
 
-from tutelage.algorithms import _online, reinforce, rloo
+from tutelage.algorithms import _answers, reinforce, rloo
 from tutelage.algorithms.a2c import A2C
 from tutelage.algorithms.grpo import GRPO
 from tutelage.algorithms.ppo import PPO
@@ -196,7 +196,7 @@ def test_an_untrained_stop_token_is_rejected(name: str) -> None:
 @pytest.mark.parametrize("name", ["ppo", "a2c"])
 def test_a_score_after_the_stop_token_is_rejected(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     parts = world()
-    monkeypatch.setattr(_online, "at_last", _late)
+    monkeypatch.setattr(_answers, "at_last", _late)
     assert float((found_gradient(made(name, parts), parts) - exact_gradient(parts)).abs().max()) > 1e-3
 
 

@@ -15,7 +15,7 @@ from table_world import SEQUENCES, TableCritic, TablePolicy, TableReward, World,
 from torch import Tensor
 
 from tutelage.algorithms import ppo_lagrangian
-from tutelage.algorithms._online import Answers
+from tutelage.algorithms._answers import Answers
 from tutelage.algorithms.ppo_lagrangian import ConstrainedExperience, PPOLagrangian
 from tutelage.batches import Rollouts, Scores
 from tutelage.build import Given, train

@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
+from tutelage.algorithms._answers import Answers
 from tutelage.algorithms._base import Parts
-from tutelage.algorithms._online import Answers, Online, OnlineConfig
+from tutelage.algorithms._online import Online, OnlineConfig
 from tutelage.batches import Experience, TokenBatch
 from tutelage.ops.masked import explained_variance, whiten
 from tutelage.ops.returns import gae

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from torch import Tensor
 
-from tutelage.algorithms._online import Answers
+from tutelage.algorithms._answers import Answers
 from tutelage.algorithms._reuse import Reuse, ReuseConfig
 from tutelage.batches import Batch
 from tutelage.errors import UsageError

@@ -10,20 +10,20 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from tutelage.algorithms._ahead import Drawn, Stale, as_json, of_json, weighed, weights
+from tutelage.algorithms._answers import Answers
 from tutelage.algorithms._base import Algorithm, Parts, TrainConfig
 from tutelage.algorithms._watch import Action, WatchRule
-from tutelage.batches import Batch, Rollouts, Scores, TokenBatch
+from tutelage.batches import Batch, Rollouts
 from tutelage.errors import DivergedError, TryAgainError, UsageError
-from tutelage.ops.masked import masked_mean, masked_sum
+from tutelage.ops.masked import masked_mean
 from tutelage.ops.seeds import derive
-from tutelage.ops.shaping import AdaptiveKL, FixedKL, at_last, kl_penalty, missing_stop
+from tutelage.ops.shaping import AdaptiveKL, FixedKL, missing_stop
 from tutelage.rewards import RewardSource
 from tutelage.types import Prompt
 
@@ -115,66 +115,6 @@ class OnlineConfig(TrainConfig):
             | {name: getattr(self, name) > 0 for name in ("temperature", "kl_horizon", "score_clip")}
             | {"staleness": 0 <= self.staleness <= 1, "staleness_cap": self.staleness_cap >= 1}
         )
-
-
-@dataclass(frozen=True)
-class Answers:
-    """The answers to the prompts of one step: row i·n + j is answer j of prompt i.
-
-    Credit is given here, where groups are whole; what is cut into minibatches and parts afterwards is credit, so no
-    cut can tear a group apart.
-    """
-
-    rollouts: Rollouts
-    scores: Scores
-    """as the reward source gave them"""
-    score: Tensor
-    """float32 [B]: centred, clipped, less the penalty of an answer that was cut off"""
-    logprobs: Tensor
-    """float32 [B, R]: of the policy, by the training forward"""
-    reference: Tensor
-    """float32 [B, R]: of the frozen reference"""
-    entropy: Tensor
-    """float32 [B, R]"""
-    n: int
-    """answers per prompt"""
-    step: int
-
-    @property
-    def prompts(self) -> list[Prompt]:
-        """Of each group, in order."""
-        return [sample.prompt for sample in self.rollouts.samples[:: self.n]]
-
-    @property
-    def batch(self) -> TokenBatch:
-        """Prompts and answers, packed."""
-        return self.rollouts.batch
-
-    @cached_property
-    def mask(self) -> Tensor:
-        """bool [B, R], on the device of the log-probabilities"""
-        return self.batch.answer_mask.to(self.logprobs.device)
-
-    @cached_property
-    def groups(self) -> Tensor:
-        """int64 [B]: which prompt of the step each answer belongs to, by its place (a prompt may stand there twice)"""
-        return torch.arange(len(self), device=self.score.device) // self.n
-
-    @cached_property
-    def kl(self) -> Tensor:
-        """float32 [B]: log π − log π_ref of each answer, in nats; its mean estimates the KL to the reference"""
-        return masked_sum(self.logprobs - self.reference, self.mask, dim=1)
-
-    def token_rewards(self, price: float) -> Tensor:
-        """float32 [B, R]: the drift's price on every token (k1), the score on the last one."""
-        return at_last(self.score, self.mask) + kl_penalty(self.logprobs, self.reference, self.mask, price)
-
-    def rewards(self, price: float) -> Tensor:
-        """float32 [B]: score − price·(log π − log π_ref) of each answer."""
-        return self.token_rewards(price).sum(1)
-
-    def __len__(self) -> int:
-        return len(self.rollouts)
 
 
 C = TypeVar("C", bound=OnlineConfig)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import torch
 
+from tutelage.algorithms._answers import Answers
 from tutelage.algorithms._likelihood import token_loss
-from tutelage.algorithms._online import Answers, Online, OnlineConfig
+from tutelage.algorithms._online import Online, OnlineConfig
 from tutelage.batches import Loss, TokenBatch
 from tutelage.errors import UsageError
 from tutelage.ops.best_of import expected_best, kl_bound, pick

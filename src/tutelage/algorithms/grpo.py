@@ -8,8 +8,8 @@ from typing import ClassVar, Literal
 import torch
 
 from tutelage.algorithms._ahead import Stale
+from tutelage.algorithms._answers import Answers
 from tutelage.algorithms._groups import Grouped, GroupedConfig
-from tutelage.algorithms._online import Answers
 from tutelage.batches import Loss, Referenced
 from tutelage.errors import UsageError
 from tutelage.ops.logprobs import kl

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from tutelage.algorithms._ahead import Stale
-from tutelage.algorithms._online import Answers, Online, OnlineConfig
+from tutelage.algorithms._answers import Answers
+from tutelage.algorithms._online import Online, OnlineConfig
 from tutelage.algorithms._preference import ReferencedConfig, check_start, joined, referenced, sides
 from tutelage.batches import Loss, ScoredPairs
 from tutelage.errors import UsageError

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from tutelage.algorithms._actor_critic import ActorCritic
 from tutelage.algorithms._ahead import Stale
+from tutelage.algorithms._answers import Answers
 from tutelage.algorithms._base import Parts
-from tutelage.algorithms._online import Answers
 from tutelage.algorithms._reuse import Reuse
 from tutelage.algorithms.ppo import PPOConfig
 from tutelage.batches import Experience, Loss, Rollouts

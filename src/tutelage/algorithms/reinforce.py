@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from tutelage.algorithms._ahead import Stale
+from tutelage.algorithms._answers import Answers
 from tutelage.algorithms._base import Parts
-from tutelage.algorithms._online import Answers, Online, OnlineConfig
+from tutelage.algorithms._online import Online, OnlineConfig
 from tutelage.batches import Credited, Loss
 from tutelage.errors import UsageError
 from tutelage.ops.losses import aggregate, policy_gradient

@@ -9,8 +9,8 @@ from typing import ClassVar
 import torch
 
 from tutelage.algorithms._ahead import Stale
+from tutelage.algorithms._answers import Answers
 from tutelage.algorithms._groups import Grouped, GroupedConfig
-from tutelage.algorithms._online import Answers
 from tutelage.batches import Credited, Loss
 from tutelage.ops.logprobs import kl
 from tutelage.ops.losses import aggregate, answer_log_ratio, clipped_surrogate, was_clipped

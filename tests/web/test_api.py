@@ -47,6 +47,18 @@ def test_rows_say_what_was_shown_by_whom_it_was_written_and_under_which_rubric(e
     assert [row["ranks"][candidate] for candidate in order] == [1, 2]  # the one on the left was preferred
 
 
+def test_an_answer_stands_under_the_rubric_that_its_page_showed_not_under_a_later_one(enter: Enter, store: Store):
+    Projects(store.database).publish("default", {"en": "# Be fair"}, (), actor="a")
+    store.ask(questions(2))
+    client = enter()
+    shown = take(client, 2)
+    Projects(store.database).publish("default", {"en": "# Be fairer"}, (), actor="a")
+    assert [task["rubric"] for task in take(client, 2)] == [2, 2], "they are handed out again, as pages ask ahead"
+    told = [answer(shown[0], rubric=shown[0]["rubric"]), answer(shown[1], rubric=3), answer(shown[1])]
+    assert [client.post("/api/v1/judgements", json=one).status_code for one in told] == [200, 404, 200]
+    assert [row["rubric"] for row in store.history()] == ["1", "2"]
+
+
 def test_asking_again_gives_the_same_tasks_first(enter: Enter, store: Store):
     store.ask(questions(5))
     client = enter()

@@ -12,6 +12,7 @@ from rating_browser import Room, all_sent, next_task, press, ready, shown_ranks
 from rating_room import SECRET
 from rating_server import ask
 from tutelage.store.people import People
+from tutelage.store.projects import Projects
 
 TWO = ["Scattering.", "Paint."]
 
@@ -219,3 +220,26 @@ def test_eight_pages_of_one_rater_at_once_store_each_answer_once(room: Room, chr
     with ThreadPoolExecutor(8) as pool:
         replies = set(pool.map(send, range(1, 9)))
     assert len(replies) == 1 and replies.pop()[0] == 200 and len(room.rows()) == 1
+
+
+def test_an_answer_stands_under_the_guidelines_with_which_its_task_came(room: Room, chrome: Any):
+    room.ask("pair", TWO, copies=7)
+    page = room.enter(chrome)
+    came, answered = dict[str, str](), list[str]()
+
+    def note(reply: Any) -> None:
+        for task in reply.json()["tasks"] if reply.url.endswith("/tasks/next") and reply.ok else ():
+            came.setdefault(task["id"], str(task["rubric"]))
+
+    page.on("response", note)
+    page.reload()
+    task = ready(page)
+    page.wait_for_timeout(300)  # more are fetched ahead by then, and are handed out again with each that is asked for
+    Projects(room.store.database).publish(room.project, {"en": "Another word."}, (), actor="test")
+    for _ in range(6):
+        answered.append(task)
+        press(page, "1")
+        all_sent(page)
+        task = next_task(page, task)
+    rubrics = [row["rubric"] for row in room.rows()]
+    assert rubrics == [came[task] for task in answered] and set(rubrics) == {"1", "2"}

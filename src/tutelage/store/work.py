@@ -112,20 +112,24 @@ class Work:
                 return True
         return False
 
-    def submit(self, judgement: Judgement, project: str) -> Kept:
+    def submit(self, judgement: Judgement, project: str, *, rubric: int | None = None) -> Kept:
         """Keep the answer of `judgement.rater` to the task that `judgement.comparison` numbers; durable on return.
 
         The same id with the same content gives the same reply; so does the same content under another id (a second
         tab, a double click). Other content is an edit: a newer row that supersedes the older one. An answer after its
         lease has run out is kept like any other.
 
+        Args:
+            rubric: version of the guidelines under which the task was shown; None = the newest that it was handed out
+                under, which a page that shows it already has not seen.
+
         Raises:
-            UnknownTaskError: the rater was never handed this task.
+            UnknownTaskError: the rater was never handed this task, or not under that rubric.
             ConflictError: the id stands for another judgement.
             DataError: this does not answer the question.
         """
         with self._database.writing() as connection:
-            row = _task(connection, judgement.rater, project, judgement.comparison)
+            row = _task(connection, judgement.rater, project, judgement.comparison, rubric)
             judgement = replace(judgement, comparison=row["id"])
             kept = connection.execute(sa.select(judgements).where(judgements.c.id == judgement.id)).mappings().first()
             if kept is not None:
@@ -296,7 +300,7 @@ def _task_id(connection: sa.Connection, question: str, rater: str, purpose: str)
     return f"t{connection.execute(sa.select(tasks.c.number).where(*same)).scalar_one()}"
 
 
-def _task(connection: sa.Connection, rater: str, project: str, name: str) -> Any:
+def _task(connection: sa.Connection, rater: str, project: str, name: str, rubric: int | None = None) -> Any:
     """The question of that task with the rubric that `rater` saw; unknown where it was never handed to them.
 
     Before there were task ids the question's number stood in their place: pages that are still open send it, and it
@@ -311,6 +315,7 @@ def _task(connection: sa.Connection, rater: str, project: str, name: str) -> Any
         .join(handouts, handouts.c.question == questions.c.id)
         .join(tasks, (tasks.c.question == questions.c.id) & (tasks.c.rater == handouts.c.rater))
         .where(which == int(digits), questions.c.project == project, handouts.c.rater == rater)
+        .where(sa.true() if rubric is None else handouts.c.rubric == rubric)
         .order_by(tasks.c.number, handouts.c.rubric.desc())
         .limit(1)
     )

@@ -81,6 +81,7 @@ SCHEMAS: JSON = {
         flags=_list(TEXT),
         confirmed=TRUTH | {"description": "nothing was moved from its start, and the rater said that it is to stay"},
         seconds=NUMBER,
+        rubric=WHOLE | {"description": "as the task said; without it, the newest under which the task was handed out"},
     ),
     "Me": _object(
         "rater name language project today waiting",

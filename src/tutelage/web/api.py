@@ -33,7 +33,7 @@ RATER = "tutelage-rater"
 """Header with which a page says whose it is: an answer from a page left open is never stored in another's name."""
 _JUDGEMENT = (
     "id", "task", "shown", "ranks", "scores", "edit", "both_bad", "strength", "comment", "flags", "confirmed",
-    "seconds",
+    "seconds", "rubric",
 )  # fmt: skip
 
 
@@ -91,7 +91,8 @@ class Desk:
         if asked:
             order = order_of(asked.question, asked.purpose, rater, asked.candidates, self.server.secret)
             judgement = told_of(judgement, order)
-        kept = self.work.submit(judgement, project)
+        rubric = _body.whole(body, "rubric", 0, 10**6) if "rubric" in body else None
+        kept = self.work.submit(judgement, project, rubric=rubric)
         return {"id": kept.id, "stored": True, "extra": kept.extra}
 
     def undo(self, judgement: str, new_id: str) -> JSON:

@@ -242,7 +242,7 @@ export function gapOf(task: Task, draft: Draft): Gap | null {
 
 /** The answer as the server wants it; only for a draft without a gap. */
 export function judgementOf(task: Task, draft: Draft, id: string, seconds: number): Judgement {
-  const said: Judgement = { id, task: task.id, shown: task.shown, confirmed: draft.confirmed, seconds: Math.round(seconds * 1000) / 1000 };
+  const said: Judgement = { id, task: task.id, shown: task.shown, confirmed: draft.confirmed, seconds: Math.round(seconds * 1000) / 1000, rubric: task.rubric };
   if (task.kind === "scores") said.scores = { ...draft.scores };
   else if (task.kind === "edit") said.edit = draft.text ?? "";
   else said.ranks = ranksOf(task, draft);

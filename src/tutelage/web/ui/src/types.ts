@@ -55,6 +55,7 @@ export type Judgement = {
   flags?: string[];
   confirmed: boolean; // nothing was moved, and the rater said that this is the answer
   seconds: number;
+  rubric: number; // under which the task was shown
 };
 
 export type Boot = {

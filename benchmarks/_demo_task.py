@@ -5,17 +5,15 @@ Has the names of _story_task.py. The peer needs `tutelage` on its path for the t
 
 from __future__ import annotations
 
-import atexit
 import json
 import os
-import time
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import _story_task
-from _story_task import CLOCK as CLOCK
+from _clock import noted
 
 DATA = "DEMO_TASK_DATA"
 """Environment variable: the folder of the demo's data."""
@@ -49,21 +47,7 @@ def rule(prompt: Any, completion: str) -> float:
     return float(named_taste("news")(_meta()[_key(prompt)], completion)["overall"])
 
 
-def timed(prompt: Any, completion: str) -> float:
-    """`rule`, and a note of when it was asked."""
-    if not _asked:
-        atexit.register(_write_clock)
-    score = rule(prompt, completion)
-    _asked.append((time.monotonic(), time.process_time(), score))
-    return score
-
-
-_asked: list[tuple[float, float, float]] = []
-
-
-def _write_clock() -> None:
-    if CLOCK in os.environ:
-        Path(os.environ[CLOCK]).write_text(json.dumps(_asked), encoding="utf-8")
+timed = noted(rule)
 
 
 @cache

@@ -5,14 +5,11 @@ Both sides import this file, so that prompts, reward and settings cannot differ.
 
 from __future__ import annotations
 
-import atexit
 import itertools
-import json
-import os
 import re
-import time
 from dataclasses import dataclass
-from pathlib import Path
+
+from _clock import noted
 
 _SIZES = ("little", "big", "old", "small")
 _HEROES = ("girl", "boy", "dog", "cat", "bird", "bear")
@@ -30,8 +27,6 @@ hated sorry
 """
 _MOST = 4
 
-CLOCK = "STORY_TASK_CLOCK"
-"""Environment variable: the file that `timed` writes its notes to when the process ends."""
 STOP: str | None = "."
 """The token that ends an answer besides the model's own: one sentence."""
 
@@ -75,19 +70,5 @@ def happiness(prompt: str, completion: str) -> float:
     return float(max(-_MOST, min(_MOST, len(good) - len(bad))))
 
 
-def timed(prompt: str, completion: str) -> float:
-    """`happiness`, and a note of when it was asked: both sides are timed by this one clock, in their own process."""
-    if not _asked:
-        atexit.register(_write_clock)
-    score = rule(prompt, completion)
-    _asked.append((time.monotonic(), time.process_time(), score))
-    return score
-
-
 rule = happiness
-_asked: list[tuple[float, float, float]] = []
-
-
-def _write_clock() -> None:
-    if CLOCK in os.environ:
-        Path(os.environ[CLOCK]).write_text(json.dumps(_asked), encoding="utf-8")
+timed = noted(rule)

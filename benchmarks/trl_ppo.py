@@ -27,8 +27,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from _clock import CLOCK
 from _speed_peers import tcmalloc
-from _story_task import CLOCK
 from _trl_report import figure, race, table
 
 HERE = Path(__file__).parent

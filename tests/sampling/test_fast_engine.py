@@ -264,6 +264,19 @@ def test_memory_is_kept_between_calls(folder_of):
     assert engine._pages is pages
 
 
+def test_a_change_of_engine_or_number_format_is_heard(folder_of):
+    policy = policy_of(folder_of("qwen3"))
+    engine = fast(policy)
+    engine.sample(policy, PROMPTS[:1], 1, 0)
+    policy.choose("plain")
+    engine.sample(policy, PROMPTS[:1], 1, 0)
+    assert engine._decoder is None
+    policy.choose("fast")
+    policy.compute_dtype = torch.bfloat16
+    engine.sample(policy, PROMPTS[:1], 1, 0)
+    assert engine._decoder is not None and engine._decoder.half
+
+
 def test_the_engine_that_was_asked_for_is_taken(folder_of, model_folder):
     policy = load_policy(str(folder_of("qwen3")), device="cpu", engine="plain")
     engine = fast(policy)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tutelage.batches import Rollouts
+from tutelage.data.template import Renderer
 from tutelage.errors import UsageError
 from tutelage.models.policy import Policy
 from tutelage.types import Prompt
@@ -45,6 +46,18 @@ class Sampler(ABC):
         A sequence's randomness depends on (seed, prompt id, j) alone, never on which other prompts were asked with it;
         a prompt that stands there again goes on at j + n, so that no answer is drawn twice.
         """
+
+
+@dataclass(eq=False)
+class Engine(Sampler):
+    """A sampler that draws in this process, on the device of the policy."""
+
+    renderer: Renderer
+    sampling: Sampling
+    slots: int = 256
+    """how many answers are under way at once; memory grows with it, results do not depend on it"""
+    say: Callable[[str], None] = lambda _: None
+    """told in one sentence when a slower way than the fastest has to do"""
 
 
 def uniforms(seed: int, prompt_id: str, answer: int, count: int) -> NDArray[np.float64]:

@@ -7,7 +7,9 @@ On GPUs: sampling/graphs.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -15,12 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tutelage.batches import Rollouts
-from tutelage.data.template import Renderer
 from tutelage.errors import UsageError
 from tutelage.models.decode import PAGE, ROWS, Answers, Decoder, Pages, UnfitError
 from tutelage.models.policy import Policy
 from tutelage.sampling._answers import Drawn, draw, limits, names, noise, rollouts, stops
-from tutelage.sampling._base import Sampler, Sampling
+from tutelage.sampling._base import Engine, Sampling
 from tutelage.sampling._slots import Slots, Whole
 from tutelage.sampling.graphs import Graphs
 from tutelage.sampling.local import Local
@@ -34,29 +35,17 @@ _CACHE_BYTES = 2 << 30
 """Keys and values take at most this much memory: with long sequences fewer answers are under way at once."""
 
 
-class Fast(Sampler):
+@dataclass(eq=False)
+class Fast(Engine):
     """Samples by our own decoder where it can run the model, else by the plain engine (`policy.engine` may choose)."""
 
-    def __init__(
-        self,
-        renderer: Renderer,
-        sampling: Sampling,
-        slots: int = 256,
-        say: Callable[[str], None] = lambda _: None,
-    ) -> None:
-        """
-        Args:
-            slots: how many answers are under way at once; memory grows with it, results do not depend on it.
-            say: told in one sentence when, on a CPU or CUDA, the plain engine has to do.
-        """
-        self.renderer = renderer
-        self.sampling = sampling
-        self.slots = slots
-        self.say = say
-        self._on_gpu = Graphs(renderer, sampling, slots, say)
-        self._policy: Policy | None = None
-        self._decoder: Decoder | None = None
-        self._pages: Pages | None = None
+    _made_for: tuple[Policy, str, torch.dtype] | None = field(init=False, default=None)
+    _decoder: Decoder | None = field(init=False, default=None)
+    _pages: Pages | None = field(init=False, default=None)
+
+    @cached_property
+    def _on_gpu(self) -> Graphs:
+        return Graphs(self.renderer, self.sampling, self.slots, self.say)
 
     @torch.no_grad()
     def sample(self, policy: Policy, prompts: Sequence[Prompt], n: int, seed: int) -> Rollouts:
@@ -82,8 +71,9 @@ class Fast(Sampler):
         return rollouts(policy, prompts, named, encoded, run.drawn(), seed)
 
     def _decoder_of(self, policy: Policy) -> Decoder | None:
-        if policy is not self._policy:
-            self._policy, self._decoder, self._pages = policy, None, None
+        asked = policy, policy.engine, policy.compute_dtype
+        if asked != self._made_for:
+            self._made_for, self._decoder, self._pages = asked, None, None
             if policy.engine == "plain":
                 return None
             try:

@@ -9,21 +9,20 @@ it and finds out whether the answer has ended. The host looks only every few ste
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from tutelage.batches import Rollouts, onto
-from tutelage.data.template import Renderer
 from tutelage.errors import UsageError
 from tutelage.models.attention import packing_for
 from tutelage.models.forward import Forward, UnfitError, packed
 from tutelage.models.policy import Policy
 from tutelage.ops import varlen
 from tutelage.sampling._answers import Drawn, draw, limits, names, noise, rollouts, stops
-from tutelage.sampling._base import Sampler, Sampling
+from tutelage.sampling._base import Engine, Sampling
 from tutelage.sampling.local import Local
 from tutelage.types import Prompt
 
@@ -40,25 +39,13 @@ _CACHE_BYTES = 2 << 30
 _CACHE_SHARE = 0.3
 
 
-class Graphs(Sampler):
+@dataclass(eq=False)
+class Graphs(Engine):
     """Samples by our own forward over static buffers where it can run the model, else by the plain engine."""
 
-    def __init__(
-        self,
-        renderer: Renderer,
-        sampling: Sampling,
-        slots: int = 256,
-        say: Callable[[str], None] = lambda _: None,
-    ) -> None:
-        """
-        Args:
-            slots: how many answers are under way at once, `_BUCKETS[-1]` at most; results do not depend on it.
-            say: told in one sentence when the plain engine, or kernels that are not compiled, have to do.
-        """
-        self.renderer, self.sampling, self.slots, self.say = renderer, sampling, slots, say
-        self._policy: Policy | None = None
-        self._forward: Forward | None = None
-        self._table: Table | None = None
+    _made_for: tuple[Policy, str, torch.dtype] | None = field(init=False, default=None)
+    _forward: Forward | None = field(init=False, default=None)
+    _table: Table | None = field(init=False, default=None)
 
     @torch.no_grad()
     def sample(self, policy: Policy, prompts: Sequence[Prompt], n: int, seed: int) -> Rollouts:
@@ -81,8 +68,9 @@ class Graphs(Sampler):
         return rollouts(policy, prompts, named, encoded, drawn, seed)
 
     def _forward_of(self, policy: Policy) -> Forward | None:
-        if policy is not self._policy:
-            self._policy, self._forward, self._table = policy, None, None
+        asked = policy, policy.engine, policy.compute_dtype
+        if asked != self._made_for:
+            self._made_for, self._forward, self._table = asked, None, None
             try:
                 self._forward = Forward(policy)
             except UnfitError as error:

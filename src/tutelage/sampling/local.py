@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from tutelage.batches import Rollouts, TokenBatch
-from tutelage.data.template import Renderer
 from tutelage.models.attention import SlotCache
 from tutelage.models.policy import Policy
 from tutelage.sampling._answers import Drawn, Name, draw, limits, names, noise, rollouts, stops
-from tutelage.sampling._base import Sampler, Sampling
+from tutelage.sampling._base import Engine
 from tutelage.types import Prompt
 
 
-class Local(Sampler):
-    """Samples in this process, on the device of the policy."""
-
-    def __init__(self, renderer: Renderer, sampling: Sampling, slots: int = 256) -> None:
-        """
-        Args:
-            slots: how many answers are under way at once; memory grows with it, results do not depend on it.
-        """
-        self.renderer = renderer
-        self.sampling = sampling
-        self.slots = slots
+@dataclass(eq=False)
+class Local(Engine):
+    """Samples by the stock model alone, on any device."""
 
     @torch.no_grad()
     def sample(self, policy: Policy, prompts: Sequence[Prompt], n: int, seed: int) -> Rollouts:

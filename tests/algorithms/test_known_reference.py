@@ -76,13 +76,17 @@ def test_a_second_start_reads_what_the_first_one_kept(model: Path, tmp_path: Pat
     assert torch.equal(one.ref_chosen, other.ref_chosen) and torch.equal(one.ref_rejected, other.ref_rejected)
 
 
-@pytest.mark.parametrize("what", ["weights", "rows", "held out", "engine", "a torn file", "numbers of other rows"])
+@pytest.mark.parametrize("what", ["weights", "config", "rows", "held out", "engine", "a torn file", "other numbers"])
 def test_it_is_computed_anew_where_anything_it_depends_on_has_changed(model: Path, tmp_path: Path, what: str):
     folder = tmp_path / "run"
     dpo(model, folder)
     file, rows, more = kept(folder), list(ROWS), dict[str, Any]()
     if what == "weights":
         nudge(model)
+    elif what == "config":
+        config = json.loads((model / "config.json").read_text(encoding="utf-8"))
+        config["rope_parameters"]["rope_theta"] = 500.0
+        (model / "config.json").write_text(json.dumps(config), encoding="utf-8")
     elif what == "rows":
         rows[4] = Preference(rows[4].prompt, rows[4].rejected, rows[4].chosen)
     elif what == "held out":

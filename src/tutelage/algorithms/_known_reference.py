@@ -1,6 +1,6 @@
 """What the frozen reference says of every pair, found out once before training and kept in the run folder.
 
-weights + tokens + dtype + engine ─ sha256 ─► RUN/reference/KEY.safetensors   chosen [N], rejected [N]
+weights + config + tokens + dtype + engine ─ sha256 ─► RUN/reference/KEY.safetensors   chosen [N], rejected [N]
 
 The reference is the policy before its first step, so no copy of it is made, or held while training.
 """
@@ -8,6 +8,7 @@ The reference is the policy before its first step, so no copy of it is made, or 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -27,6 +28,8 @@ from tutelage.models.policy import Policy
 from tutelage.models.reference import Reference
 
 _FORMAT = b"tutelage reference 1"
+_NO_MATTER = ("_name_or_path", "transformers_version")
+"""What a model's config says of other things than what it computes."""
 
 
 class KnownReference:
@@ -89,8 +92,10 @@ def _batches(rows: Rows[EncodedPair], batch_size: int) -> Iterator[Sequence[Enco
 
 
 def _key(policy: Policy, pairs: Sequence[EncodedPair]) -> str:
-    """SHA-256 of all that decides: every weight, how they are multiplied, and every token with its mask."""
+    """SHA-256 of all that decides: every weight, what is computed with them, and every token with its mask."""
     digest = hashlib.sha256(_FORMAT)
+    about = {name: value for name, value in policy.core.config.to_dict().items() if name not in _NO_MATTER}
+    digest.update(json.dumps(about, sort_keys=True, default=str).encode())
     digest.update(f"{policy.engine} {policy.compute_dtype} {policy.device.type} {len(pairs)}".encode())
     for name, weight in sorted(policy.core.state_dict().items()):
         digest.update(f"\0{name} {weight.dtype} {tuple(weight.shape)}\0".encode())

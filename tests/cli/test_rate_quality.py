@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -56,7 +57,9 @@ def test_stats_name_the_liar_and_check_nobody_by_what_was_decided_afterwards(
     assert "liar: chooses the opposite of the others" in capsys.readouterr().out
 
 
-def test_an_excluded_rater_leaves_exports_and_comes_back_by_asking_for_before(rated: Path, tmp_path: Path) -> None:
+def test_an_excluded_rater_leaves_exports_and_comes_back_by_asking_for_before(
+    rated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = datetime.now(UTC).isoformat()
     time.sleep(0.01)
     with Store(rated) as store:
@@ -72,7 +75,9 @@ def test_an_excluded_rater_leaves_exports_and_comes_back_by_asking_for_before(ra
         assert set(origin["raters"]) == {"ann", "bob", "cleo"} and origin["raters"]["ann"]["judgements"] == 80
         assert origin["newest_judgement"] == 330 and origin["settings"]["weights"] == "reliability"
         assert _rows(tmp_path / "then.origin.jsonl")[0]["excluded"] == {}
+        capsys.readouterr()
         told = _stats(rated, tmp_path)
+        assert re.search(r"\braters\W+3\b", capsys.readouterr().out), "the totals leave out who is excluded"
         assert told["excluded"] == {"liar": "answers upside down"}
         assert "liar" in {line["rater"] for line in told["raters"]}, "who is excluded can be seen and taken in again"
         assert told["agreement"][0]["alpha"] > 0.3

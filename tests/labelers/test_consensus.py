@@ -12,9 +12,10 @@ import pytest
 from tutelage.labelers._consensus import Weighting, consensus, report
 from tutelage.labelers._pairing import ASPECTS, Pairing, questions
 from tutelage.labelers.simulated import DEFAULT, Rater, Simulated
+from tutelage.store.decisions import Decisions
 from tutelage.store.export import preferences
 from tutelage.store.store import Store
-from tutelage.types import Message, Prompt, Sample
+from tutelage.types import Comparison, Judgement, Message, Prompt, Sample
 
 
 def taste(meta: Mapping[str, Any], text: str) -> dict[str, float]:
@@ -119,3 +120,22 @@ def test_nothing_judged_is_undefined_not_an_error() -> None:
     store.ask(questions([Sample(f"a{j}", prompt, f"{j}") for j in range(3)], "default", Pairing()).comparisons)
     told = report(store)
     assert (told["judgements"], told["ceiling"], told["models"], told["raters"]) == (0, None, None, [])
+
+
+def test_what_an_admin_has_decided_is_no_doubt_any_more_and_scores_that_differ_are_none() -> None:
+    store, prompt = Store(":memory:"), Prompt("p", "?", {})
+    first, second = (Sample(name, prompt, f"text {name}") for name in "ab")
+    scored = [Comparison(f"s{one.id}", "scores", prompt, (one,), ("overall",)) for one in (first, second)]
+    store.ask([*scored, Comparison("pair", "pair", prompt, (first, second))], overlap=2)
+    for rater, low, high in (("ann", 0.0, 5.0), ("bo", 5.0, 0.0)):
+        for name, score in (("sa", low), ("sb", high)):
+            flags = ("unsafe",) if name == "sa" else ()
+            store.answer(Judgement(f"{rater}{name}", name, rater, scores={"overall": score}, flags=flags))
+        store.answer(Judgement(f"{rater}pair", "pair", rater, (1, 2) if rater == "ann" else (2, 1), shown=(0, 1)))
+    doubts = lambda: {line["question"]: line["reason"] for line in report(store)["adjudicate"]}  # noqa: E731
+    assert doubts() == {"sa": "flagged", "pair": "split"}
+    decisions = Decisions(store.database)
+    decisions.decide("default", 1, Judgement("", "", "", scores={"overall": 1.0}), actor="admin")
+    assert doubts() == {"pair": "split"}
+    decisions.decide("default", 3, Judgement("", "", "", (1, 1)), actor="admin")
+    assert doubts() == {}

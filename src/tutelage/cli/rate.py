@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from tutelage.cli._rate_ask import AskConfig, ask
 from tutelage.cli._rate_asking import Asking, questions_of
@@ -20,9 +20,6 @@ from tutelage.cli._rate_stats import COUNTS, show, told_of
 from tutelage.cli._ui import UI
 from tutelage.config import Resolved
 from tutelage.errors import DataError, UsageError
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,7 +185,8 @@ def stats(resolved: Resolved[Stats], ui: UI) -> int:
     with Store(config.db, create=False) as store:
         check_project(store, config.project, config.db)
         told = told_of(store, config.project)
-    totals = {key: told[key] for key in COUNTS} | {"raters": len(told["raters"])}
+    counting = [line for line in told["raters"] if line["rater"] not in told["excluded"]]
+    totals = {key: told[key] for key in COUNTS} | {"raters": len(counting)}
     _show_totals(ui, totals, config.project)
     show(told, ui)
     if config.out:

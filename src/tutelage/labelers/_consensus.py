@@ -32,6 +32,8 @@ class Consensus:
     model: PairModel
     gold: Mapping[str, int] = field(default_factory=dict[str, int])
     """item → the known choice, as the rater `gold` told it"""
+    decided: frozenset[str] = frozenset()
+    """questions whose answer is known, whatever their kind"""
 
     @property
     def weights(self) -> dict[str, float]:
@@ -63,10 +65,11 @@ def consensus(
     votes = pair_votes(comparisons, judgements, gap=gap)
     votes = pooled(votes) if pool else votes
     gold = {vote.item: vote.choice for vote in votes if vote.rater == GOLD}
+    decided = frozenset(judgement.comparison for judgement in judgements if judgement.rater == GOLD)
     judgements = [judgement for judgement in judgements if judgement.rater != GOLD]
     votes = [vote for vote in votes if vote.rater != GOLD]
     model = believe_raters(votes, gold=gold) if weighting == "reliability" else believe_everyone(votes)
-    return Consensus(comparisons, judgements, votes, model, gold)
+    return Consensus(comparisons, judgements, votes, model, gold, decided)
 
 
 def report(

@@ -90,7 +90,9 @@ def rater_quality(
 
 
 def adjudication(found: Consensus, skips: Iterable[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
-    """Questions that people should look at again, the most doubtful first, at most 100.
+    """Questions that people should look at again and nobody has decided, the most doubtful first, at most 100.
+
+    Scores that differ are no doubt about a question: there is no side to decide for.
 
     Args:
         skips: rows of `store.work.Work.skipped`.
@@ -98,25 +100,26 @@ def adjudication(found: Consensus, skips: Iterable[Mapping[str, Any]] = ()) -> l
     asked = {comparison.id: comparison for comparison in found.comparisons}
     items: dict[str, list[Vote]] = defaultdict(list)
     for vote in found.votes:
-        items[vote.item].append(vote)
+        if vote.kind != "scores":
+            items[vote.item].append(vote)
     flags = Counter(judgement.comparison for judgement in found.judgements if judgement.flags)
     left_out = Counter(str(row["question"]) for row in skips)
-    decided = {item.rpartition(":")[0] or item for item in found.gold} | set(found.gold)
     doubts = to_adjudicate(
         {item: found.model.first[item] for item in items if item not in found.gold},
         {item: len(votes) for item, votes in items.items()},
         skips=left_out,
         flags=flags,
     )
+    question = {doubt.item: doubt.item.rpartition(":")[0] if doubt.item in items else doubt.item for doubt in doubts}
     return [
         {
             "item": doubt.item,
-            "question": doubt.item.rpartition(":")[0] if doubt.item in items else doubt.item,
+            "question": question[doubt.item],
             "reason": doubt.reason,
             "certainty": round(doubt.certainty, 4),
             "votes": doubt.votes,
             "prompt": items[doubt.item][0].first.prompt.id if doubt.item in items else asked[doubt.item].prompt.id,
         }
         for doubt in doubts
-        if (doubt.item in items or doubt.item in asked) and doubt.item not in decided
+        if (doubt.item in items or doubt.item in asked) and question[doubt.item] not in found.decided
     ][:_QUEUE]

@@ -27,6 +27,16 @@ def test_a_fit_machine_passes(capsys: pytest.CaptureFixture[str], tmp_path: Path
     assert {"Python", "torch", "memory", "free disk", "SQLite", "accelerator"} <= set(found)
 
 
+def test_loops_of_one_thread_are_told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    from tutelage.ops import native
+
+    monkeypatch.setattr(native, "available", lambda _: True)
+    monkeypatch.setattr(native, "threaded", lambda name: name != "body")
+    assert main(["doctor", "--json"]) == 0
+    told = findings(capsys)["fast engine"]
+    assert told["found"].startswith("body: compiled for one thread") and "OpenMP" in told["fix"]
+
+
 def test_the_versions_asked_for_are_those_of_the_package():
     declared = tomllib.loads((REPO / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
     wanted = {one.name: str(one.specifier) for one in map(Requirement, declared)}

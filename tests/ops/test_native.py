@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -53,6 +54,19 @@ def test_a_compiler_that_fails_is_quoted(tmp_path):
     broken.chmod(0o755)
     (said,) = in_processes(1, XDG_CACHE_HOME=str(tmp_path), CXX=str(broken))
     assert said.startswith("False") and "out of ideas" in said
+
+
+def test_a_compiler_without_openmp_makes_loops_of_one_thread_which_can_be_told(compiled, tmp_path):
+    assert native.threaded("body")
+    real, poor = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++"), tmp_path / "poor"
+    poor.write_text(
+        f'#!/bin/sh\ncase " $* " in *" -fopenmp "*) echo "error: no OpenMP" >&2; exit 1;; esac\nexec {real} "$@"\n'
+    )
+    poor.chmod(0o755)
+    load = "from tutelage.ops import native; print(native.available('body'), native.threaded('body'))"
+    surroundings = os.environ | {"XDG_CACHE_HOME": str(tmp_path), "CXX": str(poor)}
+    found = subprocess.run([sys.executable, "-c", load], env=surroundings, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "True False"
 
 
 def test_a_home_that_cannot_be_written_to_is_done_without(compiled, tmp_path):

@@ -108,5 +108,11 @@ def _loops() -> list[Finding]:
         reason = "; ".join(dict.fromkeys(missing.values()))
         what = f"{', '.join(missing)}: not compiled ({reason}); PyTorch computes instead"
         return [Finding("fast engine", what, "note", "install a C++ compiler (apt install g++)")]
+    alone = [name for name in native.names() if not native.threaded(name)]
+    if alone:
+        what = f"{', '.join(alone)}: compiled for one thread, for the compiler knows no OpenMP"
+        return [
+            Finding("fast engine", what, "note", "install a compiler with OpenMP (apt install g++; brew install gcc)")
+        ]
     dtype = "bfloat16 from 8 million parameters up" if native.multiplies_bfloat16() else "float32"
     return [Finding("fast engine", f"{', '.join(native.names())} compiled for this processor; {dtype} by default")]

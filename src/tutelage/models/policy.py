@@ -19,7 +19,7 @@ from tutelage.models.attention import Packing, SlotCache
 from tutelage.models.body import Body, UnfitError
 from tutelage.models.heads import Heads
 from tutelage.models.tree import tree_of
-from tutelage.ops import varlen
+from tutelage.ops import native, varlen
 from tutelage.ops.allocator import keep_memory
 from tutelage.ops.attention import Segments
 from tutelage.ops.logprobs import linear_logprobs
@@ -91,6 +91,8 @@ class Backbone(nn.Module):
             keep_memory()
         try:
             self._body = Body(self.core)
+            if native.threads() > 1 and not native.threaded("body"):
+                self.notes.append("its layers are computed on one thread: the C++ compiler knows no OpenMP")
         except UnfitError as error:
             if engine == "fast":
                 raise UsageError(

@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -48,6 +49,12 @@ def available(name: str) -> bool:
 def why_not(name: str) -> str:
     """Why it is not, in words; empty where it is."""
     return _found(name)[1]
+
+
+def threaded(name: str) -> bool:
+    """Whether its loops run on several threads: a compiler without OpenMP makes them of one."""
+    found: Any = library(name)
+    return found is not None and bool(found.runs_threads())
 
 
 def names() -> list[str]:

@@ -7,6 +7,15 @@
 #include <cstdint>
 #include <cstring>
 
+// Whether the compiler knew OpenMP: without it the loops of a library run on one thread.
+extern "C" int runs_threads() {
+#if defined(_OPENMP)
+    return 1;
+#else
+    return 0;
+#endif
+}
+
 struct bfloat16 {
     uint16_t bits;
 };

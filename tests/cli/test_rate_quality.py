@@ -86,6 +86,13 @@ def test_an_excluded_rater_leaves_exports_and_comes_back_by_asking_for_before(
             People(store.database, b"").exclude("default", "liar", False, reason="", actor="test")
 
 
+def test_every_export_has_an_origin_of_its_own(rated: Path, tmp_path: Path) -> None:
+    _export(rated, tmp_path / "pairs.jsonl", "--weights", "none")
+    _export(rated, tmp_path / "pairs.believed.jsonl.gz")
+    told = [_rows(tmp_path / f"{name}.origin.jsonl")[0]["settings"]["weights"] for name in ("pairs", "pairs.believed")]
+    assert told == ["none", "reliability"]
+
+
 def test_a_time_that_is_none_is_refused(rated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["rate", "export", "--db", str(rated), "--out", str(tmp_path / "x.jsonl"), "--at", "yesterday"]) == 2
     assert "'yesterday' is no time" in capsys.readouterr().err

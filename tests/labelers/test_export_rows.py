@@ -110,6 +110,15 @@ def test_known_answers_teach_whom_to_believe_and_are_no_votes(tmp_path: Path) ->
     assert "gold" not in made.judged and "gold" not in made.weights
 
 
+def test_good_and_bad_come_from_the_kinds_of_question_that_were_named_and_no_others(store: Store) -> None:
+    made = list(Export(store, "default", Wanted("unpaired", "none", pool=False, sources=("ranking",))).rows())
+    found = consensus(store, weighting="none", pool=False)
+    ranked = [vote for vote in found.votes if vote.kind == "ranking"]
+    expected = export.unpaired(ranked, found.model.first, [], [], {}).rows
+    assert sorted(_text(row) for _, row in made) == sorted(map(_text, expected)) and expected
+    assert list(Export(store, "default", Wanted("unpaired", "none", sources=("scores",))).rows())
+
+
 @pytest.mark.parametrize("weights", ["reliability", "none"])
 def test_a_decision_stands_above_what_the_raters_said_whatever_it_says(tmp_path: Path, weights: Weighting) -> None:
     prompts = [Prompt(f"p{n}", f"question {n}") for n in range(4)]

@@ -235,6 +235,8 @@ def test_every_export_is_json_lines_now_and_of_the_past(kind: str, admin: TestCl
             now.text and not admin.post(f"{IN}/exports", data={"kind": kind, "at": "2001-01-01T00:00:00"}).text.strip()
         )
     assert admin.post(f"{IN}/exports", data={"kind": kind, "at": "soon"}).status_code == 400
+    elsewhere = admin.post(f"{IN}/exports", data={"kind": kind, "at": "2001-01-01T08:00:00+08:00"})
+    assert "20010101T000000Z" in elsewhere.headers["content-disposition"], "a time that names its zone is of that zone"
 
 
 def test_looking_changes_nothing(admin: TestClient, judged: Store):

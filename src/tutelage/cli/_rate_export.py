@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from tutelage.types import QuestionKind
 
 SOURCES: tuple[QuestionKind, ...] = ("pair", "ranking", "scores", "best")
+_ENDING = r"\.(jsonl|json|parquet)(\.gz)?$"
 _TRL = {
     "preference": ("prompt", "chosen", "rejected"),
     "per-rater": ("prompt", "chosen", "rejected"),
@@ -181,7 +183,7 @@ def _origin(config: Export, made: Made, reasons: Mapping[str, str]) -> str:
     from tutelage.labelers._export import origin
 
     path = Path(config.out)
-    name = str(path.with_name(f"{path.name.partition('.')[0]}.origin.jsonl"))
+    name = str(path.with_name(f"{re.sub(_ENDING, '', path.name)}.origin.jsonl"))
     told = {"made": datetime.now(UTC).isoformat(timespec="seconds"), "version": __version__}
     write(name, [told | origin(made, asdict(config), reasons)])
     return name

@@ -165,7 +165,8 @@ class Export:
         ties |= {item: float(vote.choice == 0) for item, vote in told.items()}
         votes = [vote._replace(both_bad=told[vote.item].both_bad) if vote.item in told else vote for vote in votes]
         if wanted.kind == "unpaired":
-            return export.unpaired(votes, first, posed.comparisons, posed.judgements, weights)
+            asked = [comparison for comparison in posed.comparisons if comparison.kind in wanted.sources]
+            return export.unpaired(votes, first, asked, posed.judgements, weights)
         return export.preferences(votes, first, ties, weighted=wanted.weights != "none", margins=wanted.margins)
 
     def _single(self, posed: Posed) -> Exported:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tutelage.cli.main import main
+from tutelage.errors import TryAgainError
 from tutelage.store.people import People
 from tutelage.store.store import Store
 from tutelage.web._secret import place, secret_at
@@ -192,6 +193,40 @@ def test_only_where_no_stranger_comes_the_pages_know_the_name_of_the_database(fl
     from tutelage.cli._rate_serve import Serve, _settings
 
     assert _settings(Serve(**{"db": "/data/a.db"} | flags), b"k" * 32, 8600).database == told
+
+
+def test_a_link_to_a_file_is_that_file(tmp_path: Path):
+    from tutelage.cli._rate_serve import lock_of
+    from tutelage.labelers._voice import served_at
+
+    db, link = tmp_path / "a.db", tmp_path / "link.db"
+    open_store(str(db))
+    link.symlink_to(db)
+    lock = lock_of(str(link))
+    assert lock is not None
+    try:
+        lock.tell(url="http://127.0.0.1:1")
+        with pytest.raises(TryAgainError, match="being served by pid"):
+            lock_of(str(db))
+        assert served_at(str(db)) == served_at(str(link)) == "http://127.0.0.1:1"
+    finally:
+        lock.release()
+
+
+@pytest.mark.parametrize(
+    ("flags", "port", "told"),
+    [
+        ({}, 80, True),
+        ({}, 443, False),
+        ({"tls_cert": "c.pem", "tls_key": "k.pem"}, 443, True),
+        ({"tls_cert": "c.pem", "tls_key": "k.pem"}, 80, False),
+        ({}, 8600, False),
+    ],
+)
+def test_at_the_port_that_browsers_leave_out_the_bare_name_is_answered(flags: dict[str, Any], port: int, told: bool):
+    from tutelage.cli._rate_serve import Serve, _settings
+
+    assert ("127.0.0.1" in _settings(Serve(db="/data/a.db", **flags), b"k" * 32, port).hosts) is told
 
 
 def open_store(db: str) -> None:

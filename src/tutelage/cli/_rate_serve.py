@@ -162,7 +162,7 @@ def lock_of(db: str, other: str = "another --db") -> Lock | None:
 
     if "://" in db and not db.startswith("sqlite:///"):
         return None
-    path = Path(f"{db.removeprefix('sqlite:///')}.lock")
+    path = Path(f"{Path(db.removeprefix('sqlite:///')).resolve()}.lock")  # one for all links to one file
     if not path.parent.is_dir():
         path.parent.mkdir(parents=True, exist_ok=True)
     lock = Lock(path, "this database is being served", other, where=db)
@@ -201,8 +201,9 @@ def _settings(config: Serve, secret: bytes, port: int) -> Settings:
     told = [name.lower() for name in config.names]
     local = ["127.0.0.1", "localhost", "[::1]"]
     own = f"[{config.host}]" if ":" in config.host else config.host
-    hosts = {*told, *(f"{name}:{port}" for name in (*local, own, *told))}
     secure = bool(config.tls_cert) or config.behind_https
+    hosts = {*told, *(f"{name}:{port}" for name in (*local, own, *told))}
+    hosts |= {*local, own} if port == (443 if config.tls_cert else 80) else set()  # browsers leave these out
     return Settings(
         hosts=tuple(sorted(hosts)),
         secret=secret,

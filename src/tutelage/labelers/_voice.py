@@ -73,7 +73,7 @@ def served_at(url: str) -> str:
     """The address of the server that runs on this database file now, as its lock says; empty where none does."""
     file = url.removeprefix("sqlite:///")
     try:
-        told = json.loads(Path(f"{file}.lock").read_text(encoding="utf-8")) if "://" not in file else {}
+        told = json.loads(Path(f"{Path(file).resolve()}.lock").read_bytes()) if "://" not in file else {}
         os.kill(int(told["pid"]), 0)
         return str(told["url"])
     except (OSError, ValueError, KeyError, TypeError):

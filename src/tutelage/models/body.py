@@ -30,6 +30,9 @@ from tutelage.ops.body import Norm, Turn
 
 __all__ = ["Body", "UnfitError"]
 
+_LARGEST_HEAD = 512
+"""numbers; MOST in ops/native/body.cpp, times sixteen"""
+
 
 @dataclass(frozen=True)
 class _Block:
@@ -155,6 +158,8 @@ def _require_fit(core: Any, plan: Blueprint) -> None:
     for parameter in core.base_model.parameters():
         if parameter.dtype != torch.float32 or parameter.device.type != "cpu":
             raise UnfitError(f"its weights are {parameter.dtype} on {parameter.device}")
+    if plan.size > _LARGEST_HEAD:
+        raise UnfitError(f"its heads have {plan.size} numbers each, more than {_LARGEST_HEAD}")
     for layer in plan.layers:
         for parts in (layer.attend, (layer.back,), layer.up, (layer.down,)):
             if len({part.stored.bias is None for part in parts}) > 1 or (len(parts) > 1 and parts[0].across):

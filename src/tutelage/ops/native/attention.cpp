@@ -6,6 +6,7 @@
 // taken in the segments' order. So the result depends neither on threads nor on what else is in the row.
 
 #include "blocks.h"
+#include "lanes.h"
 
 struct Layout {
     // of [T, heads, depth]: elements from one token to the next, and from one head to the next
@@ -30,7 +31,7 @@ template <class Math>
 struct Scratch {
     typedef typename Math::Element E;
     std::vector<E> keys, values, turned, block, block2, packed, packed2, packed3, weights, slopes;
-    std::vector<float> scores, pulls, out, d_keys, d_values;
+    std::vector<float> scores, pulls, out, turned_out, d_keys, d_values;
     template <typename X>
     static X* room(std::vector<X>& store, int64_t size) {
         if ((int64_t)store.size() < size + 32) store.resize(size + 32);
@@ -47,12 +48,15 @@ static Scratch<Math>& scratch() {
 // rows [rows, width] of E, zeros beyond [count, depth]
 template <typename E, typename T>
 static void gather(E* to, const T* from, int64_t stride, int64_t count, int64_t depth, int64_t rows, int64_t width) {
-    for (int64_t r = 0; r < rows; ++r) {
+    int64_t whole = depth / LANES * LANES;
+    for (int64_t r = 0; r < std::min(count, rows); ++r) {
         const T* row = from + r * stride;
-        int64_t filled = r < count ? depth : 0;
-        convert(to + r * width, row, filled);
-        for (int64_t c = filled; c < width; ++c) to[r * width + c] = as<E>(0.0f);
+        E* filled = to + r * width;
+        for (int64_t c = 0; c < whole; c += LANES) put(filled + c, take(row + c));
+        convert(filled + whole, row + whole, depth - whole);
+        std::memset(filled + depth, 0, (width - depth) * sizeof(E));
     }
+    if (count < rows) std::memset(to + count * width, 0, (rows - count) * width * sizeof(E));
 }
 
 // prefix and own tokens of a segment, one after the other
@@ -61,6 +65,30 @@ static void gather_path(E* to, const T* from, int64_t stride, const Job& job, in
     int64_t before = job.before[s], own = job.length[s];
     gather(to, from + job.prefix[s] * stride, stride, before, job.depth, before, width);
     gather(to + before * width, from + job.start[s] * stride, stride, own, job.depth, rows - before, width);
+}
+
+// to [span] = e^(row·scale − top) from `first` to `last`, else 0; top is the largest row·scale there, mass their sum.
+// Nothing to see (last = 0) leaves the mass at 1. span in steps of 32.
+template <typename E>
+static void softmax_row(float* row, E* to, int64_t first, int64_t last, int64_t span, float scale, float* top,
+                        float* mass) {
+    int64_t end = std::min(span, up(last, LANES));
+    Lanes tops = spread(-INFINITY), sums = {};
+    for (int64_t j = 0; j < end; j += LANES) {
+        Whole at = STEPS + (int32_t)j;
+        Whole seen = (at >= (int32_t)first) & (at < (int32_t)last);
+        Lanes value = seen ? load(row + j) * scale : spread(-INFINITY);
+        store(row + j, value);
+        tops = larger(tops, value);
+    }
+    *top = last > 0 ? largest(tops) : 0.0f;
+    for (int64_t j = 0; j < end; j += LANES) {
+        Lanes weight = exponential(load(row + j) - *top);
+        put(to + j, weight);
+        sums += weight;
+    }
+    for (int64_t j = end; j < span; j += LANES) put(to + j, Lanes{});
+    *mass = last > 0 ? total(sums) : 1.0f;
 }
 
 template <class Math, typename T>
@@ -90,33 +118,23 @@ static void forward_item(const Job& job, int64_t tree, int64_t head, const T* q,
                 int64_t token = job.start[s] + q0;
                 gather(block, q + token * lq.token + member * lq.head, lq.token, count, job.depth, Q, width);
                 Math::multiply(block, width, Math::at(keys, rows, 0, low), rows, scores, span, Q, span, width, false);
-                float share[Q];
+                float tops[Q], masses[Q], norms[Q];
                 for (int64_t i = 0; i < Q; ++i) {
-                    float* row = scores + i * span;
-                    E* to = weights + i * span;
-                    int64_t last = place + i + 1 - low;
+                    int64_t last = i < count ? place + i + 1 - low : 0;
                     int64_t first = std::max<int64_t>(0, place + i - job.window + 1 - low);
-                    if (i >= count) first = last = 0;
-                    float top = -INFINITY, sum = 0;
-#pragma omp simd reduction(max : top)
-                    for (int64_t j = first; j < last; ++j) top = top < row[j] ? row[j] : top;
-                    top *= job.scale;
-#pragma omp simd reduction(+ : sum)
-                    for (int64_t j = first; j < last; ++j) {
-                        row[j] = exponential(row[j] * job.scale - top);
-                        sum += row[j];
-                    }
-                    std::fill(row, row + first, 0.0f);
-                    std::fill(row + last, row + span, 0.0f);
-                    convert(to, row, span);
-                    share[i] = i < count ? 1.0f / sum : 0.0f;
-                    if (i < count) total[(token + i) * job.heads + member] = top + std::log(sum);
+                    softmax_row(scores + i * span, weights + i * span, first, last, span, job.scale, tops + i,
+                                masses + i);
                 }
+                for (int64_t i = 0; i < Q; i += LANES)
+                    store(norms + i, load(tops + i) + logarithm(load(masses + i)));
+                for (int64_t i = 0; i < count; ++i) total[(token + i) * job.heads + member] = norms[i];
                 Math::multiply(weights, span, Math::at(values, width, low, 0), width, sums, width, Q, width, span,
                                false);
                 for (int64_t i = 0; i < count; ++i) {
                     T* to = out + (token + i) * lo.token + member * lo.head;
-                    for (int64_t d = 0; d < job.depth; ++d) sums[i * width + d] *= share[i];
+                    float share = 1.0f / masses[i];
+                    for (int64_t d = 0; d < width; d += LANES)
+                        store(sums + i * width + d, load(sums + i * width + d) * share);
                     convert(to, sums + i * width, job.depth);
                 }
             }
@@ -151,7 +169,7 @@ static void backward_item(const Job& job, int64_t tree, int64_t head, const T* q
         E* pairs = own.room(own.block2, Q * rows);
         E *block = own.room(own.block, Q * width), *right = own.room(own.packed, Q * width);
         E *right_q = own.room(own.packed2, Q * width), *right_o = own.room(own.packed3, Q * width);
-        float* sums = own.room(own.out, Q * width);
+        float *sums = own.room(own.out, Q * width), *rows_of = own.room(own.turned_out, Q * width);
         std::fill(d_keys, d_keys + rows * width, 0.0f);
         std::fill(d_values, d_values + rows * width, 0.0f);
         gather_path(keys, k + head * lk.head, lk.token, job, s, rows, width);
@@ -183,29 +201,24 @@ static void backward_item(const Job& job, int64_t tree, int64_t head, const T* q
                 Math::pack(right_o, block, Q, width);
                 Math::multiply(values + low * width, width, right, Q, pulls, Q, span, Q, width, false);
                 for (int64_t j = 0; j < span; ++j) {
-                    float *row = scores + j * Q, *pull = pulls + j * Q;
                     // query i stands at place + i and sees this key if 0 ≤ place + i − (low + j) < window
                     int32_t nearest = (int32_t)std::max<int64_t>(low + j - place, 0);
                     int32_t farthest = (int32_t)std::min<int64_t>(low + j - place + job.window, count);
-#pragma omp simd
-                    for (int32_t i = 0; i < Q; ++i) {
-                        float weight = exponential(row[i] * job.scale - norm[i]);
-                        weight = i >= nearest && i < farthest ? weight : 0.0f;
-                        float slope = weight * (pull[i] - delta[i]) * job.scale;
-                        row[i] = weight;
-                        pull[i] = slope;
+                    for (int64_t i = 0; i < Q; i += LANES) {
+                        Whole at = STEPS + (int32_t)i;
+                        Lanes weight = exponential(load(scores + j * Q + i) * job.scale - load(norm + i));
+                        weight = (at >= nearest) & (at < farthest) ? weight : Lanes{};
+                        put(weights + j * Q + i, weight);
+                        put(slopes + j * Q + i, weight * (load(pulls + j * Q + i) - load(delta + i)) * job.scale);
                     }
-                    convert(weights + j * Q, row, Q);
-                    convert(slopes + j * Q, pull, Q);
                 }
                 Math::multiply(weights, Q, right_o, width, d_values + low * width, width, span, width, Q, true);
                 Math::multiply(slopes, Q, right_q, width, d_keys + low * width, width, span, width, Q, true);
                 Math::pack(pairs, slopes, span, Q);
                 Math::multiply(turned + low, rows, pairs, Q, sums, Q, width, Q, span, false);
-                for (int64_t i = 0; i < count; ++i) {
-                    T* to = d_q + (token + i) * ldq.token + member * ldq.head;
-                    for (int64_t d = 0; d < job.depth; ++d) to[d] = as<T>(sums[d * Q + i]);
-                }
+                Math::turn(rows_of, sums, width, Q);
+                for (int64_t i = 0; i < count; ++i)
+                    convert(d_q + (token + i) * ldq.token + member * ldq.head, rows_of + i * width, job.depth);
             }
         for (int64_t r = 0; r < before + length; ++r) {
             int64_t token = r < before ? job.prefix[s] + r : job.start[s] + r - before;

@@ -86,6 +86,8 @@ struct Vector {
     static void pack_transposed(float* b, const float* from, int64_t count, int64_t depth) {
         transpose(b, from, count, depth);
     }
+    // The same of sums, which are float in both kinds
+    static void turn(float* to, const float* from, int64_t rows, int64_t width) { transpose(to, from, rows, width); }
     // [width, rows] = the transpose of [rows, width]
     static void transpose(float* to, const float* from, int64_t rows, int64_t width) {
         for (int64_t r = 0; r < rows; r += 16)
@@ -176,6 +178,11 @@ struct Matrix {
                 }
                 transpose16(pairs, 16, (int32_t*)(to + n * rows + r), rows / 2);
             }
+    }
+    static void turn(float* to, const float* from, int64_t rows, int64_t width) {
+        for (int64_t r = 0; r < rows; r += 16)
+            for (int64_t c = 0; c < width; c += 16)
+                transpose16((const int32_t*)(from + r * width + c), width, (int32_t*)(to + c * rows + r), rows);
     }
     // 16 × 16 numbers of 4 bytes
     static void transpose16(const int32_t* from, int64_t stride, int32_t* to, int64_t to_stride) {

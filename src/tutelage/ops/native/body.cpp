@@ -5,6 +5,7 @@
 // one thread's work and summed in one order; sums over rows go by fixed blocks: nothing depends on the threads.
 
 #include "blocks.h"
+#include "gates.h"
 
 static const int64_t BLOCK = 64;  // rows whose share of a weight's gradient is summed together
 
@@ -118,81 +119,100 @@ struct Turn {
     float eps;
 };
 
+static const int64_t MOST = 32;  // parts of sixteen numbers in one head, at most
+
+// A head as parts of sixteen numbers: its first half, then its second, each with zeros at its end unless it is WHOLE
+template <bool WHOLE>
+struct Head {
+    int64_t depth, half, parts;  // parts: of one half
+    explicit Head(int64_t depth) : depth(depth), half(depth / 2), parts((half + LANES - 1) / LANES) {}
+    int64_t place(int64_t part) const {
+        return WHOLE || part < parts ? part * LANES : half + (part - parts) * LANES;
+    }
+    int64_t size(int64_t part) const {
+        return WHOLE ? LANES : std::min<int64_t>(LANES, half - part % parts * LANES);
+    }
+    template <typename T>
+    Lanes get(const T* from, int64_t part) const {
+        return take_some(from + place(part), size(part));
+    }
+    template <typename T>
+    void set(T* to, int64_t part, Lanes value) const {
+        put_some(to + place(part), value, size(part));
+    }
+    // 1/√(mean of squares)
+    float scale(const Lanes* value, float eps) const {
+        Lanes sum = value[0] * value[0];
+        for (int64_t p = 1; p < 2 * parts; ++p) sum += value[p] * value[p];
+        return 1.0f / std::sqrt(total(sum) / depth + eps);
+    }
+};
+
 // raw [rows, heads + 2·shared, depth] → out [rows, heads + shared, depth]: queries and keys, normed and rotated
-template <typename T>
+template <bool WHOLE, typename T>
 static void turn_forward(const Turn& turn, const T* raw, T* out, int threads) {
-    int64_t depth = turn.depth, half = depth / 2, all = turn.heads + 2 * turn.shared, kept = turn.heads + turn.shared;
+    int64_t depth = turn.depth, all = turn.heads + 2 * turn.shared, kept = turn.heads + turn.shared;
+    const Head<WHOLE> head(depth);
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t row = 0; row < turn.rows; ++row) {
-        std::vector<float> held(depth);
-        float* value = held.data();
         const float *c = turn.cosine + row * depth, *s = turn.sine + row * depth;
-        for (int64_t head = 0; head < kept; ++head) {
-            const T* in = raw + (row * all + head) * depth;
-            T* to = out + (row * kept + head) * depth;
-            const float* weight = head < turn.heads ? turn.query_norm : turn.key_norm;
-            convert(value, in, depth);
+        for (int64_t h = 0; h < kept; ++h) {
+            const T* in = raw + (row * all + h) * depth;
+            T* to = out + (row * kept + h) * depth;
+            const float* weight = h < turn.heads ? turn.query_norm : turn.key_norm;
+            Lanes value[MOST];
+            for (int64_t p = 0; p < 2 * head.parts; ++p) value[p] = head.get(in, p);
             if (weight) {
-                float sum = 0;
-#pragma omp simd reduction(+ : sum)
-                for (int64_t i = 0; i < depth; ++i) sum += value[i] * value[i];
-                float factor = 1.0f / std::sqrt(sum / depth + turn.eps);
-#pragma omp simd
-                for (int64_t i = 0; i < depth; ++i) value[i] *= factor * weight[i];
+                float factor = head.scale(value, turn.eps);
+                for (int64_t p = 0; p < 2 * head.parts; ++p) value[p] *= factor * head.get(weight, p);
             }
-#pragma omp simd
-            for (int64_t i = 0; i < half; ++i) {
-                to[i] = as<T>(value[i] * c[i] - value[half + i] * s[i]);
-                to[half + i] = as<T>(value[half + i] * c[half + i] + value[i] * s[half + i]);
+            for (int64_t p = 0, q = head.parts; p < head.parts; ++p, ++q) {
+                head.set(to, p, value[p] * head.get(c, p) - value[q] * head.get(s, p));
+                head.set(to, q, value[q] * head.get(c, q) + value[p] * head.get(s, q));
             }
         }
     }
 }
 
 // d_raw holds the gradients of rotated queries and keys (and of values, untouched) and gets those of raw
-template <typename T>
+template <bool WHOLE, typename T>
 static void turn_backward(const Turn& turn, const T* raw, T* d_raw, float* d_query_norm, float* d_key_norm,
                           int threads) {
-    int64_t depth = turn.depth, half = depth / 2, all = turn.heads + 2 * turn.shared, kept = turn.heads + turn.shared;
+    int64_t depth = turn.depth, all = turn.heads + 2 * turn.shared, kept = turn.heads + turn.shared;
     int64_t blocks = (turn.rows + BLOCK - 1) / BLOCK;
+    const Head<WHOLE> head(depth);
     std::vector<float> partial(blocks * 2 * depth, 0.0f);
 #pragma omp parallel for num_threads(threads) schedule(static)
-    for (int64_t block = 0; block < blocks; ++block) {
-        std::vector<float> held(2 * depth);
-        float *value = held.data(), *slope = value + depth;
+    for (int64_t block = 0; block < blocks; ++block)
         for (int64_t row = block * BLOCK; row < std::min(turn.rows, (block + 1) * BLOCK); ++row) {
             const float *c = turn.cosine + row * depth, *s = turn.sine + row * depth;
-            for (int64_t head = 0; head < kept; ++head) {
-                const T* in = raw + (row * all + head) * depth;
-                T* to = d_raw + (row * all + head) * depth;
-                const float* weight = head < turn.heads ? turn.query_norm : turn.key_norm;
-#pragma omp simd
-                for (int64_t i = 0; i < half; ++i) {
-                    float left = number(to[i]), right = number(to[half + i]);
-                    slope[i] = left * c[i] + right * s[half + i];
-                    slope[half + i] = right * c[half + i] - left * s[i];
+            for (int64_t h = 0; h < kept; ++h) {
+                const T* in = raw + (row * all + h) * depth;
+                T* to = d_raw + (row * all + h) * depth;
+                const float* weight = h < turn.heads ? turn.query_norm : turn.key_norm;
+                Lanes value[MOST], slope[MOST];
+                for (int64_t p = 0, q = head.parts; p < head.parts; ++p, ++q) {
+                    Lanes left = head.get(to, p), right = head.get(to, q);
+                    slope[p] = left * head.get(c, p) + right * head.get(s, q);
+                    slope[q] = right * head.get(c, q) - left * head.get(s, p);
                 }
                 if (weight) {
-                    float* sums = &partial[(2 * block + (head < turn.heads ? 0 : 1)) * depth];
-                    float sum = 0, dot = 0;
-                    convert(value, in, depth);
-#pragma omp simd reduction(+ : sum)
-                    for (int64_t i = 0; i < depth; ++i) sum += value[i] * value[i];
-                    float factor = 1.0f / std::sqrt(sum / depth + turn.eps);
-#pragma omp simd reduction(+ : dot)
-                    for (int64_t i = 0; i < depth; ++i) {
-                        float product = slope[i] * value[i];
-                        sums[i] += product * factor;
-                        dot += product * weight[i];
+                    float* sums = &partial[(2 * block + (h < turn.heads ? 0 : 1)) * depth];
+                    for (int64_t p = 0; p < 2 * head.parts; ++p) value[p] = head.get(in, p);
+                    float factor = head.scale(value, turn.eps);
+                    Lanes dot = {};
+                    for (int64_t p = 0; p < 2 * head.parts; ++p) {
+                        Lanes product = slope[p] * value[p];
+                        head.set(sums, p, head.get(sums, p) + product * factor);
+                        dot += product * head.get(weight, p);
                     }
-                    float pull = dot * factor * factor * factor / depth;
-#pragma omp simd
-                    for (int64_t i = 0; i < depth; ++i) slope[i] = slope[i] * weight[i] * factor - value[i] * pull;
+                    float pull = total(dot) * factor * factor * factor / depth;
+                    for (int64_t p = 0; p < 2 * head.parts; ++p)
+                        slope[p] = slope[p] * head.get(weight, p) * factor - value[p] * pull;
                 }
-                convert(to, slope, depth);
+                for (int64_t p = 0; p < 2 * head.parts; ++p) head.set(to, p, slope[p]);
             }
         }
-    }
     for (int64_t i = 0; i < depth; ++i) {
         float query = 0, key = 0;
         for (int64_t block = 0; block < blocks; ++block) {
@@ -204,62 +224,17 @@ static void turn_backward(const Turn& turn, const T* raw, T* d_raw, float* d_que
     }
 }
 
-// both [rows, 2·width]: gate, then up → out [rows, width] = silu(gate)·up
 template <typename T>
-static void gate_forward(const T* both, T* out, int64_t rows, int64_t width, int threads) {
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (int64_t row = 0; row < rows; ++row) {
-        const T *gate = both + row * 2 * width, *other = gate + width;
-        T* to = out + row * width;
-#pragma omp simd
-        for (int64_t i = 0; i < width; ++i) {
-            float x = number(gate[i]);
-            to[i] = as<T>(x / (1.0f + exponential(-x)) * number(other[i]));
-        }
-    }
+static void turn_forward(const Turn& turn, const T* raw, T* out, int threads) {
+    bool whole = turn.depth % (2 * LANES) == 0;
+    (whole ? turn_forward<true, T> : turn_forward<false, T>)(turn, raw, out, threads);
 }
 
-// also gives the forward's answer again, so that it need not be kept
 template <typename T>
-static void gate_backward(const T* both, const T* back, T* out, T* d_both, int64_t rows, int64_t width, int threads) {
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (int64_t row = 0; row < rows; ++row) {
-        const T *gate = both + row * 2 * width, *other = gate + width, *g = back + row * width;
-        T *to = out + row * width, *d_gate = d_both + row * 2 * width, *d_other = d_gate + width;
-#pragma omp simd
-        for (int64_t i = 0; i < width; ++i) {
-            float x = number(gate[i]), y = number(other[i]), slope = number(g[i]);
-            float share = 1.0f / (1.0f + exponential(-x)), silu = x * share;
-            to[i] = as<T>(silu * y);
-            d_gate[i] = as<T>(slope * y * (share + silu * (1.0f - share)));
-            d_other[i] = as<T>(slope * silu);
-        }
-    }
-}
-
-// gelu by its tanh formula (1606.08415): x·σ(2u), u = √(2/π)·(x + 0.044715·x³)
-template <typename T>
-static void gelu_forward(const T* x, T* out, int64_t count, int threads) {
-    const float TWICE = 1.5957691216f, CUBE = 0.044715f;
-#pragma omp parallel for simd num_threads(threads) schedule(static)
-    for (int64_t i = 0; i < count; ++i) {
-        float value = number(x[i]);
-        out[i] = as<T>(value / (1.0f + exponential(-TWICE * (value + CUBE * value * value * value))));
-    }
-}
-
-// also gives the forward's answer again
-template <typename T>
-static void gelu_backward(const T* x, const T* back, T* out, T* d_x, int64_t count, int threads) {
-    const float TWICE = 1.5957691216f, CUBE = 0.044715f;
-#pragma omp parallel for simd num_threads(threads) schedule(static)
-    for (int64_t i = 0; i < count; ++i) {
-        float value = number(x[i]), square = value * value;
-        float share = 1.0f / (1.0f + exponential(-TWICE * (value + CUBE * square * value)));
-        float slope = share + value * share * (1.0f - share) * TWICE * (1.0f + 3.0f * CUBE * square);
-        out[i] = as<T>(value * share);
-        d_x[i] = as<T>(number(back[i]) * slope);
-    }
+static void turn_backward(const Turn& turn, const T* raw, T* d_raw, float* d_query_norm, float* d_key_norm,
+                          int threads) {
+    bool whole = turn.depth % (2 * LANES) == 0;
+    (whole ? turn_backward<true, T> : turn_backward<false, T>)(turn, raw, d_raw, d_query_norm, d_key_norm, threads);
 }
 
 // [rows, width] → [width], the sum of each column, in float32

@@ -7,7 +7,7 @@
 
 #include "numbers.h"
 
-#if defined(__AVX512BF16__)
+#if defined(__AVX512F__)
 #include <immintrin.h>
 #endif
 
@@ -16,22 +16,64 @@ typedef int32_t Whole __attribute__((vector_size(64)));
 typedef float Unaligned __attribute__((vector_size(64), aligned(4), may_alias));
 typedef int32_t UnalignedWhole __attribute__((vector_size(64), aligned(4), may_alias));
 static const int LANES = 16;
+static const Whole STEPS = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
 static inline Lanes load(const float* from) { return *(const Unaligned*)from; }
 static inline void store(float* to, Lanes value) { *(Unaligned*)to = value; }
 static inline Lanes spread(float value) { return Lanes{} + value; }
 static inline Lanes larger(Lanes a, Lanes b) { return a > b ? a : b; }
 
+#if defined(__clang__)
+#define SHUFFLED(v, ...) __builtin_shufflevector(v, v, __VA_ARGS__)
+#else
+#define SHUFFLED(v, ...) __builtin_shuffle(v, Whole{__VA_ARGS__})
+#endif
+
+// Halves are folded onto each other: four steps in place of sixteen, in one order whatever compiles it.
 static inline float total(Lanes v) {
-    float sum = 0;
-    for (int i = 0; i < LANES; ++i) sum += v[i];
-    return sum;
+    v += SHUFFLED(v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
+    v += SHUFFLED(v, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
+    v += SHUFFLED(v, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
+    v += SHUFFLED(v, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
+    return v[0];
 }
 
 static inline float largest(Lanes v) {
-    float top = v[0];
-    for (int i = 1; i < LANES; ++i) top = v[i] > top ? v[i] : top;
-    return top;
+    v = larger(v, SHUFFLED(v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));
+    v = larger(v, SHUFFLED(v, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11));
+    v = larger(v, SHUFFLED(v, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13));
+    v = larger(v, SHUFFLED(v, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14));
+    return v[0];
+}
+
+// ln x within 2 units in the last place, for normal x > 0 (Cephes' polynomial)
+static inline Lanes logarithm(Lanes x) {
+    Whole bits = (Whole)x;
+    Lanes part = (Lanes)((bits & 0x007FFFFF) | 0x3F000000);  // 0.5 … 1
+    Whole low = part < 0.707106781f;
+    Whole exponent = (bits >> 23) - 126 + low;  // `low` is −1 where true
+    part = (low ? part + part : part) - 1.0f;
+    Lanes square = part * part, poly = part * 7.0376836292e-2f - 1.1514610310e-1f;
+    poly = poly * part + 1.1676998740e-1f;
+    poly = poly * part - 1.2420140846e-1f;
+    poly = poly * part + 1.4249322787e-1f;
+    poly = poly * part - 1.6668057665e-1f;
+    poly = poly * part + 2.0000714765e-1f;
+    poly = poly * part - 2.4999993993e-1f;
+    poly = poly * part + 3.3333331174e-1f;
+    Lanes power = __builtin_convertvector(exponent, Lanes);
+    poly = poly * part * square + power * -2.12194440e-4f - 0.5f * square;
+    return part + poly + power * 0.693359375f;
+}
+
+// 1/x within 2 units in the last place, for 1 ≤ x; 0 where that is too small for a normal number
+static inline Lanes reciprocal(Lanes x) {
+#if defined(__AVX512F__)
+    Lanes near = (Lanes)_mm512_rcp14_ps((__m512)x);
+    return near * (2.0f - x * near);
+#else
+    return 1.0f / x;
+#endif
 }
 
 // e^x within 2 units in the last place; 0 below −87, finite above 88 (Cephes' polynomial).
@@ -91,6 +133,30 @@ struct Half {
     }
 #endif
 };
+
+typedef uint16_t Halves __attribute__((vector_size(32), aligned(2), may_alias));
+
+// Sixteen numbers of either format as float, and back
+static inline Lanes take(const float* from) { return load(from); }
+static inline Lanes take(const bfloat16* from) {
+    return (Lanes)(__builtin_convertvector(*(const Halves*)from, Whole) << 16);
+}
+static inline void put(float* to, Lanes value) { store(to, value); }
+static inline void put(bfloat16* to, Lanes value) { Half::narrow(to, value); }
+
+// The first `count` of sixteen, the others 0
+template <typename T>
+static inline Lanes take_some(const T* from, int64_t count) {
+    if (count >= LANES) return take(from);
+    Lanes value = {};
+    for (int64_t i = 0; i < count; ++i) value[i] = number(from[i]);
+    return value;
+}
+template <typename T>
+static inline void put_some(T* to, Lanes value, int64_t count) {
+    if (count >= LANES) return put(to, value);
+    for (int64_t i = 0; i < count; ++i) to[i] = as<T>(value[i]);
+}
 
 template <class P>
 static inline uint32_t word_of(const typename P::Element* from) {

@@ -87,6 +87,7 @@ class Toolbox:
         self.warn = warn or say
         self.careful = careful
         self.given = given or Given()
+        self._said: set[str] = set()
         self.trainer: Trainer | None = None
         """the run whose answers people may be asked about; None = nobody is asked"""
 
@@ -155,6 +156,7 @@ class Toolbox:
             critic = self._scorer(model, "trained", None, single=True)
         else:
             critic = self._scorer(self.start if init in ("zero", source) else init, "zero", None, single=True)
+        self._told(critic)
         if critic.tokenizer.get_vocab() != self.policy.tokenizer.get_vocab():
             raise UsageError(f"the {flag} would read other tokens than the policy writes", fix=f"--{flag}-init zero")
         return critic
@@ -165,8 +167,13 @@ class Toolbox:
         return load_scorer(path, **where, lora=lora, head=head, seed=seed, engine=config.engine, **more)
 
     def _told(self, backbone: Any) -> Any:
-        for note in backbone.notes:
-            self.say(f"{backbone.name}: {note}")
+        """Also asked in the parts that were asked for, before an optimiser has chosen any."""
+        if self.config.tokens_per_part:
+            backbone.room.tokens = self.config.tokens_per_part
+        for line in (f"{backbone.name}: {note}" for note in backbone.notes):
+            if line not in self._said:
+                self.say(line)
+                self._said.add(line)
         return backbone
 
     @cached_property
@@ -202,7 +209,8 @@ class Toolbox:
     def _learned(self, name: str, lower: float) -> RewardSource:
         from tutelage.rewards.learned import Learned
 
-        scorer = load_scorer(name, dtype=self.config.dtype, device=self.config.device, head="trained")
+        how = {"dtype": self.config.dtype, "device": self.config.device, "engine": self.config.engine}
+        scorer = self._told(load_scorer(name, **how, head="trained"))
         self._heed_template(name, scorer.tokenizer)
         return Learned(scorer, Renderer(scorer.tokenizer), lower=lower)
 

@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
+from tutelage.algorithms.ppo import PPO
 from tutelage.api import training
-from tutelage.models.load import load_policy
+from tutelage.build import Toolbox
+from tutelage.models.load import load_policy, load_scorer
 from tutelage.ops import native
+from tutelage.rewards.learned import Learned
 
 PROMPTS = [f"Summarise bridge {n}." for n in range(12)]
 SFT = [{"prompt": prompt, "completion": f"{prompt} Done."} for prompt in PROMPTS]
@@ -65,3 +68,19 @@ def test_under_bfloat16_the_ratio_starts_at_one(model_folder):
     batch = batch_of(random_rows((20, 31, 9)))
     old = policy.logprobs(batch).logprobs.detach()
     assert bool((policy.logprobs(batch).logprobs == old).all())
+
+
+def test_the_engine_that_was_asked_for_computes_reward_and_critic_too(model_folder, tmp_path):
+    load_scorer(str(model_folder("gemma")), device="cpu", head="zero").save(tmp_path / "reward")
+    asked: dict[str, Any] = {"model": str(model_folder("gemma")), "data": "-", "reward": str(tmp_path / "reward")}
+    said = {engine: list[str]() for engine in ("auto", "plain")}
+    for engine, lines in said.items():
+        config = PPO.Config(engine=engine, device="cpu", tokens_per_part=77, **asked)
+        parts = Toolbox(config, tmp_path, lines.append)
+        reward = parts.reward
+        assert isinstance(reward, Learned)
+        for model in (parts.policy, parts.critic, reward.scorer):
+            assert model.engine == engine and model.room.tokens == 77
+    told = [line.partition(":")[0] for line in said["auto"] if "slower than our own way" in line]
+    assert sorted(told) == sorted((asked["model"], asked["reward"])), "each model once"
+    assert not any("slower" in line for line in said["plain"])

@@ -116,7 +116,8 @@ class RewardModel(Algorithm[RewardModelConfig, Judged]):
         if not limit:
             return None
         scorer, few = self.parts.scorer, [*rows.rows][:limit]
-        start = load_scorer(self.config.model, dtype=self.config.dtype, device=self.config.device, single=True)
+        asked = self.config
+        start = load_scorer(asked.model, dtype=asked.dtype, device=asked.device, engine=asked.engine, single=True)
         held_out = [*rows.held_out][:limit]
         objective = self.objective
         expected = objective.expected if isinstance(objective, _reward_rated.RatedObjective) else None

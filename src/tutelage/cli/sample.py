@@ -125,7 +125,7 @@ _DECISIVE = (
 )
 
 
-_SHARED = ("model", "data", "reward", "seed", "dtype", "device", "max_new_tokens", "temperature", "on_bad")
+_SHARED = ("model", "data", "reward", "seed", "dtype", "device", "engine", "max_new_tokens", "temperature", "on_bad")
 """settings that mean the same to the training commands, whose way to a reward is taken"""
 _ANY_LENGTH = 2**31
 

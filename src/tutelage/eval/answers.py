@@ -135,13 +135,13 @@ def reference_logprobs(
     """Σ log p of each answer's own tokens under the model `path`; None where its vocabulary is another one."""
 
     def make() -> list[float] | None:
-        policy = load_policy(path, dtype=where.dtype, device=where.device)
+        policy = load_policy(path, dtype=where.dtype, device=where.device, engine=where.engine)
         if _vocabulary(policy.tokenizer) != answers[0].vocabulary:
             return None
         return [sum(line) for line in answer_logprobs(policy, [a.row for a in answers], temperature=temperature)]
 
     tokens = [[list(answer.tokens), answer.prompt_tokens] for answer in answers]
-    return parts.get("reference", [model_mark(path), tokens, temperature, where.dtype], make)
+    return parts.get("reference", [model_mark(path), tokens, temperature, where.dtype, where.engine], make)
 
 
 def base_logprobs(path: str, texts: Sequence[str], where: Where, parts: Parts) -> list[list[float]]:
@@ -151,7 +151,7 @@ def base_logprobs(path: str, texts: Sequence[str], where: Where, parts: Parts) -
     """
 
     def make() -> list[list[float]]:
-        policy = load_policy(path, dtype=where.dtype, device=where.device)
+        policy = load_policy(path, dtype=where.dtype, device=where.device, engine=where.engine)
         renderer = Renderer(policy.tokenizer)
         documents = [renderer.document(text)[:-1] for text in texts]
         long = [place for place, tokens in enumerate(documents) if len(tokens) > 1]
@@ -159,7 +159,7 @@ def base_logprobs(path: str, texts: Sequence[str], where: Where, parts: Parts) -
         found = dict(zip(long, answer_logprobs(policy, rows), strict=True)) if rows else {}
         return [found.get(place, []) for place in range(len(texts))]
 
-    return parts.get("base", [model_mark(path), list(texts), where.dtype], make)
+    return parts.get("base", [model_mark(path), list(texts), where.dtype, where.engine], make)
 
 
 def reward_scores(path: str, pairs: Sequence[tuple[Text, Text]], where: Where, parts: Parts) -> list[float]:
@@ -171,7 +171,7 @@ def reward_scores(path: str, pairs: Sequence[tuple[Text, Text]], where: Where, p
         if (folder := classical.folder_of(path)) is not None:
             said = [(plain(prompt), plain(answer)) for prompt, answer in pairs]
             return [float(value) for value in classical.Classical.load(folder).of(said)]
-        scorer = load_scorer(path, dtype=where.dtype, device=where.device, head="trained")
+        scorer = load_scorer(path, dtype=where.dtype, device=where.device, engine=where.engine, head="trained")
         renderer = Renderer(scorer.tokenizer)
         out: list[float] = []
         with torch.no_grad():
@@ -182,7 +182,7 @@ def reward_scores(path: str, pairs: Sequence[tuple[Text, Text]], where: Where, p
         return out
 
     texts = [[text_json(prompt), text_json(answer)] for prompt, answer in pairs]
-    return parts.get("reward", [model_mark(path), texts, where.dtype], make)
+    return parts.get("reward", [model_mark(path), texts, where.dtype, where.engine], make)
 
 
 def pair_margins(path: str, pairs: Sequence[Preference], where: Where, parts: Parts) -> list[float]:

@@ -216,6 +216,18 @@ def test_an_import_makes_no_noise_about_columns_that_it_reads(world: Path, capsy
     assert "other columns, kept in meta: odd\n" in capsys.readouterr().out
 
 
+def test_an_import_says_that_weights_are_no_part_of_a_judgement(
+    world: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pair = {"prompt": "p", "chosen": "a", "rejected": "b"}
+    write("pairs.jsonl", [pair | {"weight": 0.1}, pair | {"prompt": "q"}])
+    write("ranks.jsonl", [{"prompt": "p", "completions": ["a", "b", "c"], "ranks": [1, 2, 3], "weight": 0.5}])
+    for name in ("pairs", "ranks"):
+        capsys.readouterr()
+        assert main(["rate", "import", "--db", "w.db", "--data", f"{name}.jsonl"]) == 0
+        assert "weights left out of 1 row:" in " ".join(capsys.readouterr().out.split())
+
+
 def test_stats_names_no_flag_of_another_verb(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write("pairs.jsonl", [{"prompt": f"p{n}", "chosen": "a", "rejected": "b"} for n in range(6)])
     assert main(["rate", "import", "--db", "n.db", "--data", "pairs.jsonl"]) == 0

@@ -17,9 +17,10 @@ from tutelage.cli._rate_project import only_project
 from tutelage.cli._rate_quality import Project, Select, project, select
 from tutelage.cli._rate_serve import Serve, serve
 from tutelage.cli._rate_stats import COUNTS, show, told_of
-from tutelage.cli._ui import UI
+from tutelage.cli._ui import UI, counted
 from tutelage.config import Resolved
 from tutelage.errors import DataError, UsageError
+from tutelage.types import Preference, Ranking
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,10 +165,12 @@ def _labels(config: Import) -> tuple[list[Any], list[Any], list[str]]:
     if kind == "preference":
         rows = formats.load(config.data, "preference", on_bad=config.on_bad)
         del rows.report.extra["rater"]  # read by `from_preferences`; a Counter does not mind if it is not there
-        return *labels.from_preferences(rows, config.project, config.rater), rows.report.lines()
+        lines = [*rows.report.lines(), *_weights_left_out(rows)]
+        return *labels.from_preferences(rows, config.project, config.rater), lines
     if kind == "ranking":
         ranked = formats.load(config.data, "ranking", on_bad=config.on_bad)
-        return *labels.from_rankings(ranked, config.project, config.rater), ranked.report.lines()
+        lines = [*ranked.report.lines(), *_weights_left_out(ranked)]
+        return *labels.from_rankings(ranked, config.project, config.rater), lines
     if kind == "rated":
         scored = formats.load(config.data, "rated", on_bad=config.on_bad)
         return *labels.from_ratings(scored, config.project), scored.report.lines()
@@ -175,6 +178,13 @@ def _labels(config: Import) -> tuple[list[Any], list[Any], list[str]]:
         f"rows of kind '{kind}' hold no judgements",
         fix="give preference, ranking, rated or raw rows; answers that are still to be judged: tutelage rate ask",
     )
+
+
+def _weights_left_out(rows: Sequence[Preference] | Sequence[Ranking]) -> list[str]:
+    """A judgement is one rater's word and has no weight; how far to believe it is learned when it is exported."""
+    count = sum(row.weight != 1 for row in rows)
+    told = f"weights left out of {counted(count, 'row')}: each is one judgement; files of `--kind raw` keep everything"
+    return [told] if count else []
 
 
 def stats(resolved: Resolved[Stats], ui: UI) -> int:

@@ -299,6 +299,20 @@ def test_language_is_kept_with_the_account(enter: Enter):
     assert client.post("/api/v1/language", json={"language": "fr"}).status_code == 400
 
 
+def test_what_was_asked_when_a_page_was_opened_is_taken_after_the_settings_were_changed(enter: Enter, store: Store):
+    projects = Projects(store.database)
+    projects.change("default", ProjectSettings(strength=4), actor="a")
+    store.ask(questions(2))
+    client = enter()
+    first, second = take(client, 2)
+    projects.change("default", ProjectSettings(strength=0, flags=()), actor="a")
+    told = answer(first, strength=4, flags=["unsafe"])
+    assert client.post("/api/v1/judgements", json=told).status_code == 200
+    assert client.post("/api/v1/judgements", json=answer(second, strength=5)).status_code == 400
+    (row,) = store.judgements()
+    assert (row.strength, row.flags) == (4, ("unsafe",))
+
+
 WRONG = {
     "no id": {"id": None},
     "an id that is no UUID": {"id": "1; DROP TABLE judgements"},

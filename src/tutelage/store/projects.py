@@ -143,6 +143,13 @@ class Projects:
         with self._database.reading() as connection:
             return settings_in(connection, project)
 
+    def levels(self, project: str) -> int:
+        """The most levels of strength that were ever in force: pages of before the last change may still send them."""
+        query = sa.select(settings.c.content).where(settings.c.project == project)
+        with self._database.reading() as connection:
+            found = [settings_of(content).strength for content in connection.execute(query).scalars()]
+        return max(found, default=ProjectSettings().strength)
+
     def change(self, project: str, chosen: ProjectSettings, *, actor: str) -> None:
         """Put settings in force."""
         if not project or len(project) > 80 or not project.isprintable() or "/" in project:

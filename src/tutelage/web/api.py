@@ -15,7 +15,7 @@ from tutelage.errors import DataError
 from tutelage.store.given import given, project_of_answer, project_of_skip
 from tutelage.store.hidden import NotAdmittedError
 from tutelage.store.people import LANGUAGES, Session
-from tutelage.store.projects import Projects, ProjectSettings
+from tutelage.store.projects import FLAGS, Projects, ProjectSettings
 from tutelage.store.store import Store
 from tutelage.store.work import SKIP_REASONS, ConflictError, SkipReason, Task, Work, today
 from tutelage.types import Judgement
@@ -82,7 +82,7 @@ class Desk:
         rater, (name, ours) = self.session.rater, self._named(_body.text(body, "task", 40, None))
         asked = given(self.store.database, rater, name)
         project = asked.project if asked else self.session.project
-        judgement = self._judgement(body, name, self.projects.settings(project))
+        judgement = self._judgement(body, name, self.projects.levels(project))
         if asked and asked.candidates > 1 and not ours:
             raise ConflictError(
                 "this task was shown before the server's secret was changed, and nobody knows any more in which order",
@@ -157,7 +157,8 @@ class Desk:
         said = f"shown\x00{task}\x00{self.session.rater}".encode()
         return hmac.new(self.server.secret, said, hashlib.sha256).hexdigest()[:8]
 
-    def _judgement(self, body: _body.Body, task: str, settings: ProjectSettings) -> Judgement:
+    def _judgement(self, body: _body.Body, task: str, levels: int) -> Judgement:
+        """What a page may say that was open when the settings were changed: its rater's work is not thrown away."""
         comment = _body.text(body, "comment", COMMENT)
         return Judgement(
             id=_body.identifier(body),
@@ -167,11 +168,11 @@ class Desk:
             scores=_body.numbers(body, "scores", MOST),
             shown=_body.wholes(body, "shown", MOST),
             both_bad=_body.truth(body, "both_bad", False),
-            strength=_body.whole(body, "strength", 0, settings.strength, 0),
+            strength=_body.whole(body, "strength", 0, levels, 0),
             comment=comment,
             seconds=_body.number(body, "seconds", 0, 1e6),
             edit=_body.text(body, "edit", self.server.limits.text_letters),
-            flags=_body.words(body, "flags", settings.flags),
+            flags=_body.words(body, "flags", FLAGS),
             confirmed=_body.truth(body, "confirmed"),
         )
 

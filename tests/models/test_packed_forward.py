@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
@@ -231,3 +234,15 @@ def test_a_sequence_beyond_the_models_positions_is_refused(model_folder):
     policy = load_policy(str(model_folder("gpt2")), device="cpu")
     with pytest.raises(UsageError, match="does not fit the model's 128 positions"):
         policy.logprobs(batch_of(random_rows((129,))))
+
+
+def test_an_id_beyond_the_embedding_is_refused_though_the_tokenizer_is_short(model_folder, tmp_path):
+    folder = tmp_path / "gap"
+    shutil.copytree(model_folder("llama"), folder)
+    file = folder / "tokenizer.json"
+    tokenizer = json.loads(file.read_text(encoding="utf-8"))
+    vocabulary = tokenizer["model"]["vocab"]
+    vocabulary[max(vocabulary, key=vocabulary.__getitem__)] = 500
+    file.write_text(json.dumps(tokenizer), encoding="utf-8")
+    with pytest.raises(DataError, match="ids go up to 500 but the model embeds 384"):
+        load_policy(str(folder), device="cpu")

@@ -299,20 +299,25 @@ def _prepare(model: Any, tokenizer: Any) -> tuple[Any, list[str], bool]:
         if isinstance(part, torch.nn.Dropout):
             part.p = 0.0
     rows = model.get_input_embeddings().weight.shape[0]
-    if len(tokenizer) > rows:
+    if (needed := _rows_for(tokenizer)) > rows:
         raise DataError(
-            f"the tokenizer has {len(tokenizer)} tokens but the model embeds {rows}",
+            f"the tokenizer's ids go up to {needed - 1} but the model embeds {rows}",
             where=model.config.name_or_path,
             fix="use the tokenizer that the model was trained with",
         )
     notes = fix_tokenizer(tokenizer, rows=rows, grow=True)
     notes += [f"dropout is off, though config.json asks for {', '.join(asked)}"] if asked else []
-    grown = len(tokenizer) > rows
+    grown = (needed := _rows_for(tokenizer)) > rows
     if grown:
-        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-        notes.append(f"the embedding grew from {rows} to {len(tokenizer)} rows for it")
+        model.resize_token_embeddings(needed, mean_resizing=False)
+        notes.append(f"the embedding grew from {rows} to {needed} rows for it")
     model.config.pad_token_id = tokenizer.pad_token_id
     return model.eval(), notes, grown
+
+
+def _rows_for(tokenizer: Any) -> int:
+    """Rows that an embedding must have: ids may leave gaps, and the loops in C++ would read beyond the last row."""
+    return max(len(tokenizer), 1 + max(tokenizer.get_vocab().values()))
 
 
 def _refuse_poison(model: Any) -> None:

@@ -189,8 +189,23 @@ class ScoredPairs(PairBatch):
     """float32 [P]"""
 
 
+class _Told:
+    """What is told of each sequence of a batch is counted and cut as that is."""
+
+    batch: TokenBatch
+
+    def __len__(self) -> int:
+        return len(self.batch)
+
+    def sizes(self) -> list[int]:
+        return self.batch.sizes()
+
+    def prompt_keys(self) -> list[bytes]:
+        return self.batch.prompt_keys()
+
+
 @dataclass(frozen=True)
-class JudgedAnswers:
+class JudgedAnswers(_Told):
     """Single answers, good or bad, with what the frozen reference says of them (KTO)."""
 
     batch: TokenBatch
@@ -203,21 +218,12 @@ class JudgedAnswers:
     baseline: Tensor
     """float32 [B]: KL(policy ‖ reference), estimated over the whole step and so the same in all rows"""
 
-    def __len__(self) -> int:
-        return len(self.batch)
-
-    def sizes(self) -> list[int]:
-        return self.batch.sizes()
-
-    def prompt_keys(self) -> list[bytes]:
-        return self.batch.prompt_keys()
-
     def select(self, rows: Sequence[int]) -> Self:
         return _select(self, rows)
 
 
 @dataclass(frozen=True)
-class Rollouts:
+class Rollouts(_Told):
     """What the policy answered, as it was sampled."""
 
     batch: TokenBatch
@@ -227,15 +233,6 @@ class Rollouts:
     stopped: Tensor
     """bool [B]: ended by the stop token (False: cut off at the limit)"""
     samples: tuple[Sample, ...]
-
-    def __len__(self) -> int:
-        return len(self.batch)
-
-    def sizes(self) -> list[int]:
-        return self.batch.sizes()
-
-    def prompt_keys(self) -> list[bytes]:
-        return self.batch.prompt_keys()
 
     def select(self, rows: Sequence[int]) -> Rollouts:
         """The answers `rows`, in that order; as wide as the longest of them."""
@@ -255,7 +252,7 @@ class Scores:
 
 
 @dataclass(frozen=True)
-class Credited:
+class Credited(_Told):
     """Rollouts with their credit: what a policy gradient is computed on."""
 
     batch: TokenBatch
@@ -268,15 +265,6 @@ class Credited:
     def mask(self) -> Tensor:
         """bool [B, R]"""
         return self.batch.answer_mask
-
-    def __len__(self) -> int:
-        return len(self.batch)
-
-    def sizes(self) -> list[int]:
-        return self.batch.sizes()
-
-    def prompt_keys(self) -> list[bytes]:
-        return self.batch.prompt_keys()
 
     def select(self, rows: Sequence[int]) -> Self:
         cut = _select(self, rows)

@@ -22,6 +22,7 @@ from torch.autograd.function import once_differentiable
 
 from tutelage.models import _blueprint as blueprints
 from tutelage.models._blueprint import Blueprint, Linear, UnfitError
+from tutelage.models._filling import Layout, filled, narrowed
 from tutelage.models._products import Copies, Product
 from tutelage.ops import attention, native
 from tutelage.ops import body as ops
@@ -107,7 +108,17 @@ class Body:
         self, tokens: Tensor, positions: Tensor, segments: Segments, kind: torch.dtype, read: Tensor | None = None
     ) -> Tensor:
         """float32 [T, H] after the last norm, or [N, H] of the tokens at `read`, int64 [N]; products in `kind`."""
-        plan = self.plan
+        given = narrowed(Layout(tokens, positions, segments, read))
+        wanted = len(tokens if given.read is None else given.read)
+        if kind == torch.bfloat16:  # those of float32 are not compiled for their size
+            given = filled(given)
+        states = self._states(given, kind)
+        states = states if len(states) == wanted else states[:wanted]
+        return states if read is None or given.read is not None else states.index_select(0, read)
+
+    def _states(self, given: Layout, kind: torch.dtype) -> Tensor:
+        """float32 [T, H], or [N, H] of what is read."""
+        plan, tokens, positions = self.plan, given.tokens, given.positions
         stream = plan.embedding(tokens).float()
         if plan.places is not None:
             stream = stream + plan.places(positions).float()
@@ -116,7 +127,7 @@ class Body:
             angles = [each[0].float().contiguous() for each in plan.rotary(stream[None], positions[None])]
         blocks = [self._block(index, angles) for index in range(len(plan.layers))]
         sizes = plan.heads, plan.key_value_heads, plan.size
-        run = _Pass(blocks, self._norm(plan.last), *sizes, segments, read, kind)
+        run = _Pass(blocks, self._norm(plan.last), *sizes, given.segments, given.read, kind)
         tensors = [tensor for block in blocks for tensor in block.tensors]
         return cast(Any, _Body).apply(run, stream, *tensors, *run.last.tensors)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from tutelage.labelers._live import Live
 from tutelage.labelers._posing import Plan
 from tutelage.labelers._trainer import Trainer
+from tutelage.store.batches import Batches
 from tutelage.store.people import People
 from tutelage.store.projects import Aspect, Projects
 from tutelage.store.store import Store
@@ -87,3 +88,23 @@ def test_severity_does_not_go_by_who_was_excluded_before(tmp_path: Path) -> None
         rate(store, "ann", 4.0)
         live.wait(said("a"), 0)
         assert abs(live.level("ann", 0.8) - 0.8) < 1e-9, "nobody else who counts was heard before"
+
+
+def test_two_rewards_of_one_run_do_not_cancel_each_others_batches(tmp_path: Path) -> None:
+    """0.7*human#faithful + 0.3*human#fluent, asked ahead and again by the run that was started again."""
+    url, folder = str(tmp_path / "r.db"), tmp_path / "run"
+    plans = [Plan(project="P", raters=1, aspects=(aspect,)) for aspect in ("faithful", "fluent")]
+    with Store(url) as store:
+        for _ in range(2):
+            trainer = Trainer(folder)
+            for step in (0, 1):
+                for plan in plans:
+                    Live(url, plan, trainer).post(said(f"a{step}"), step)
+            found = Batches(store.database).all("P")
+            assert [(batch.step, batch.state) for batch in found] == [(0, "open")] * 2 + [(1, "open")] * 2
+        assert rate(store, "ann", 3.0) == 4
+        trainer = Trainer(folder)
+        rewards = [Live(url, plan, trainer) for plan in plans]
+        assert [live.wait(said("a0"), 0) for live in rewards] == [[True], [True]]
+        states = [(batch.step, batch.state) for batch in Batches(store.database).all("P")]
+        assert states == [(0, "quorum")] * 2 + [(1, "open")] * 2

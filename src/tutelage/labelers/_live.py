@@ -63,8 +63,7 @@ class Live:
         self._said: dict[Key, list[Rating]] = {}
         self._won: dict[Key, dict[str, float]] = {}
         self._closed: list[str] = []
-        self._ahead: list[str] = []
-        """batches that were posted and are not waited for yet"""
+        self._ahead = trainer.ahead if trainer is not None else set[str]()
         if trainer is not None and not trainer.rehearsal:
             Store(url).close()  # a database that cannot be used is found before anything is sampled
 
@@ -77,7 +76,7 @@ class Live:
         name = self._name(samples, step)
         self._lasting(lambda: self._heard(name, samples, step, guesses))
         self._closed.append(name)
-        self._ahead = [one for one in self._ahead if one != name]
+        self._ahead.discard(name)
         found = [self._is_known(sample) for sample in samples]
         if not all(found):
             self.warn(f"the deadline is over: nobody has judged {found.count(False)} of {len(found)} answers")
@@ -90,7 +89,7 @@ class Live:
         name = self._name(samples, step)
         if name not in self._ahead:
             self._lasting(lambda: self._put(name, samples, step))
-            self._ahead.append(name)
+            self._ahead.add(name)
 
     def cancel(self, samples: Sequence[Sample], step: int) -> None:
         """The step of a batch that was posted will not come: its questions are handed out no more."""
@@ -98,7 +97,7 @@ class Live:
             return
         name = self._name(samples, step)
         self._lasting(lambda: self._give_up(name))
-        self._ahead = [one for one in self._ahead if one != name]
+        self._ahead.discard(name)
 
     def __call__(self, samples: Sequence[Sample]) -> list[list[Rating]]:
         unknown = [sample for sample in samples if key(sample) not in self._said]

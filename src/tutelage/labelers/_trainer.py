@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,3 +25,5 @@ class Trainer:
     """hears what must be heard"""
     rehearsal: bool = False
     """a dry run: nobody is asked"""
+    ahead: set[str] = field(default_factory=set[str])
+    """batches that were posted and are not waited for yet, of all the rewards of the run that ask people"""

@@ -135,25 +135,24 @@ class Batches:
     ) -> Batch:
         """Open a batch, or find it as it is: a run that was killed posts the same again, and nothing changes.
 
-        A batch that the same run left open at this step or before, with other answers, is cancelled: nobody reads it;
-        those of `beside` the run still waits for.
-        One that was cancelled is opened again; it, and one that ends in `stop`, gets its time anew.
-        Gold among its questions is gold no longer: it is asked like the others, and its known answer stays.
+        One that was cancelled is opened again; it, and one that ends in `stop`, gets its time anew. Like a new one, it
+        cancels what its run left open up to this step, but for those of `beside`: nobody reads that. Gold among its
+        questions is gold no longer, though its known answer stays.
         """
         told = {"id": batch, "project": project, "run": run, "step": step, "kind": kind, "wanted": wanted, "late": late}
         with self._database.writing() as connection:
             now = self._database.now(connection)
-            left = (batches.c.run == run, batches.c.state == "open", batches.c.step <= step)
-            left = (*left, batches.c.id.not_in([batch, *beside]))
-            connection.execute(sa.update(batches).where(*left).values(state="cancelled", closed=now))
             seen = connection.execute(sa.select(sa.func.max(judgements.c.number))).scalar() or 0
             more = {"state": "open", "seen": seen, "created": now, "deadline": now + seconds, "closed": None}
-            if connection.execute(sa.select(batches.c.id).where(batches.c.id == batch)).first() is None:
+            there = connection.execute(sa.select(batches.c.state).where(batches.c.id == batch)).scalar()
+            if there in (None, "cancelled"):
+                mine = (batches.c.run == run, batches.c.state == "open", batches.c.step <= step)
+                left = sa.update(batches).where(*mine, batches.c.id.not_in([batch, *beside]))
+                connection.execute(left.values(state="cancelled", closed=now))
+            if there is None:
                 connection.execute(sa.insert(batches).values(told | more))
-                rows = [
-                    {"batch": batch, "place": place, "question": item.question, "used": list(item.known)}
-                    for place, item in enumerate(items)
-                ]
+                rows = [{"batch": batch, "place": place, "question": item.question, "used": list(item.known)}
+                        for place, item in enumerate(items)]  # fmt: skip
                 if rows:
                     connection.execute(sa.insert(batch_items), rows)
             stopped = (batches.c.state == "open") & (batches.c.late == "stop") & (batches.c.deadline <= now)

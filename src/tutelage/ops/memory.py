@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,13 @@ _ON_TRAINING = 12
 """bytes that each trained parameter still needs: float32 gradient and two moments"""
 _COPIED = 2
 """bytes that each parameter needs in bfloat16"""
+
+_CGROUP = Path("/sys/fs/cgroup")
+_GROUPS = (
+    ("memory.max", "memory.current", "memory.stat", "inactive_file"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_inactive_file"),
+)
+"""Files of a control group: its limit, what it uses, and the name of what of that can be had back at once."""
 
 
 @dataclass
@@ -59,11 +67,21 @@ def free_bytes() -> int:
     if info.exists():
         lines = dict(line.split(":", 1) for line in info.read_text(encoding="ascii").splitlines())
         free = int(lines["MemAvailable"].split()[0]) * 1024
-    limit = Path("/sys/fs/cgroup/memory.max")
-    if limit.exists() and (text := limit.read_text(encoding="ascii").strip()).isdigit():
-        used = Path("/sys/fs/cgroup/memory.current")
-        free = min(free, int(text) - (int(used.read_text(encoding="ascii")) if used.exists() else 0))
-    return free
+    return min([free, *_left_by_containers()])
+
+
+def _left_by_containers() -> Iterator[int]:
+    """What control groups, of the second version or the first, leave; files that were read once do not count as used.
+
+    The kernel charges them to the group and lets them go when memory is wanted: a model's own files, for one.
+    """
+    for limit, used, stat, old in _GROUPS:
+        text = (_CGROUP / limit).read_text(encoding="ascii").strip() if (_CGROUP / limit).is_file() else "max"
+        if not text.isdigit():
+            continue
+        taken = int((_CGROUP / used).read_text(encoding="ascii"))
+        lines = dict(line.split() for line in (_CGROUP / stat).read_text(encoding="ascii").splitlines())
+        yield int(text) - taken + int(lines.get(old, 0))
 
 
 def tokens_that_fit(shapes: list[Shape], free: int, most: int) -> int:

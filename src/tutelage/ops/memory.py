@@ -75,13 +75,14 @@ def _left_by_containers() -> Iterator[int]:
 
     The kernel charges them to the group and lets them go when memory is wanted: a model's own files, for one.
     """
-    for limit, used, stat, old in _GROUPS:
-        text = (_CGROUP / limit).read_text(encoding="ascii").strip() if (_CGROUP / limit).is_file() else "max"
-        if not text.isdigit():
+    for *names, old in _GROUPS:
+        files = [_CGROUP / name for name in names]
+        if not all(file.is_file() for file in files):
             continue
-        taken = int((_CGROUP / used).read_text(encoding="ascii"))
-        lines = dict(line.split() for line in (_CGROUP / stat).read_text(encoding="ascii").splitlines())
-        yield int(text) - taken + int(lines.get(old, 0))
+        limit, used, stat = (file.read_text(encoding="ascii").strip() for file in files)
+        if limit.isdigit():  # else there is none
+            lines = dict(line.split() for line in stat.splitlines())
+            yield int(limit) - int(used) + int(lines.get(old, 0))
 
 
 def tokens_that_fit(shapes: list[Shape], free: int, most: int) -> int:

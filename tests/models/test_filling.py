@@ -6,16 +6,11 @@ import pytest
 import torch
 
 from tests_support import batch_of, random_rows
-from tutelage.models._filling import Layout, filled, narrowed, size
+from tutelage.models._filling import Layout, filled, narrowed
 from tutelage.models.load import load_policy
 from tutelage.ops import native
+from tutelage.ops.allocator import product_rows
 from tutelage.ops.attention import Segments
-
-
-def test_sizes_are_few_and_a_sixteenth_larger_at_most():
-    for rows in (1, 31, 32, 33, 500, 511, 513, 2770, 8191, 8192, 8193):
-        assert rows <= size(rows) <= max(rows * 17 / 16, rows + 31)
-    assert len({size(rows) for rows in range(2049, 4097)}) == 16 and size(size(2770)) == size(2770)
 
 
 @pytest.mark.parametrize("read", [None, [0], list(range(40)), list(range(5, 1000))])
@@ -26,7 +21,7 @@ def test_what_was_there_stays_in_its_place(count: int, read: list[int] | None):
     asked = None if read is None else torch.tensor(read, dtype=torch.int64)
     given = Layout(torch.arange(count), torch.arange(count), Segments.of([n for n in lengths if n]), asked)
     longer = filled(given)
-    assert len(longer.tokens) == size(len(longer.tokens)) == len(longer.positions) == longer.segments.tokens
+    assert len(longer.tokens) == product_rows(len(longer.tokens)) == len(longer.positions) == longer.segments.tokens
     assert torch.equal(longer.tokens[:count], given.tokens) and not longer.positions[count:].any()
     places = [
         range(start, start + length)
@@ -37,7 +32,7 @@ def test_what_was_there_stays_in_its_place(count: int, read: list[int] | None):
     assert int(longer.segments.trees[-1]) == len(places)
     if read is not None:
         assert longer.read is not None and longer.read[: len(read)].tolist() == read
-        assert len(longer.read) == size(len(read)) == len(set(longer.read.tolist()))
+        assert len(longer.read) == product_rows(len(read)) == len(set(longer.read.tolist()))
 
 
 def test_a_batch_of_which_nearly_all_is_read_is_read_whole():

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tutelage.ops.allocator import product_rows
+
 PROGRAM = """
 import resource, torch
 from tutelage.ops.allocator import keep_memory, other_allocator
@@ -72,3 +74,12 @@ def test_tensors_lie_in_large_pages_where_the_kernel_gives_them_and_nobody_refus
         assert missing == "-"
         assert size >= 48, "of 64 MiB"
         assert "[always]" in kernel or asked < 8
+
+
+def test_rows_are_filled_up_to_few_numbers_and_by_a_sixteenth_at_most():
+    for rows in (1, 31, 32, 33, 500, 511, 513, 2770, 8191, 8192, 8193):
+        assert rows <= product_rows(rows) <= max(rows * 17 / 16, rows + 31)
+    assert len({product_rows(rows) for rows in range(2049, 4097)}) == 16 and product_rows(
+        product_rows(2770)
+    ) == product_rows(2770)
+    assert product_rows(0) == 0

@@ -1,7 +1,6 @@
-"""Batches filled up to few sizes: oneDNN compiles a product anew for every number of rows, which takes milliseconds.
+"""Batches filled up to few sizes, so that products need not be compiled anew for each (`ops.allocator.product_rows`).
 
-Short sequences that nobody reads are put behind the others; no gradient leaves them, and at most a sixteenth is
-computed in vain.
+Short sequences that nobody reads are put behind the others; no gradient leaves them.
 """
 
 from __future__ import annotations
@@ -11,9 +10,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from tutelage.ops.allocator import product_rows
 from tutelage.ops.attention import Segments
 
-_LEAST = 32
+_LENGTH = 32
+"""tokens of a sequence that fills"""
 _NEARLY_ALL = 0.9
 """share of the tokens from which on the last layer computes all of them: few are saved, and all its products again"""
 
@@ -31,19 +32,13 @@ class Layout:
     """int64 [N]: the tokens whose states are wanted, each once; None = all"""
 
 
-def size(rows: int) -> int:
-    """The number of rows that `rows` are filled up to: 16 to 32 sizes between a power of two and the next."""
-    step = max(_LEAST, 1 << max(0, rows.bit_length() - 5))
-    return -(-rows // step) * step
-
-
 def filled(given: Layout) -> Layout:
-    """The same with as many tokens, and as many to read, as `size` says; what was there stays in its place."""
+    """The same with as many tokens, and as many to read, as `product_rows` says; what was there stays in its place."""
     count = len(given.tokens)
     if given.read is None:
-        return _longer(given, size(count) - count)
-    more = size(len(given.read)) - len(given.read)
-    longer = _longer(given, size(count + more) - count)
+        return _longer(given, product_rows(count) - count)
+    more = product_rows(len(given.read)) - len(given.read)
+    longer = _longer(given, product_rows(count + more) - count)
     return replace(longer, read=torch.cat([given.read, torch.arange(count, count + more)]))
 
 
@@ -57,7 +52,7 @@ def _longer(given: Layout, more: int) -> Layout:
     if not more:
         return given
     count, old = len(given.tokens), given.segments
-    new = Segments.of([min(_LEAST, more - done) for done in range(0, more, _LEAST)])
+    new = Segments.of([min(_LENGTH, more - done) for done in range(0, more, _LENGTH)])
     segments = Segments(
         torch.cat([old.trees, new.trees[1:] + old.trees[-1]]),
         torch.cat([old.start, new.start + count]),

@@ -15,8 +15,10 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
+from torch.nn import functional
 
 from tutelage.ops import native
+from tutelage.ops.allocator import product_rows
 from tutelage.ops.native import pointer
 from tutelage.ops.weights import outer_sum
 
@@ -95,13 +97,28 @@ def linear_logprobs(
     if narrow is None or narrow.dtype != dtype:
         narrow = weight.detach().to(dtype)
     rows = chunk or (_FAST_ROWS if loop else _rows(weight.shape[0], kind))
-    targets = targets.contiguous()
+    count, targets = len(hidden), targets.contiguous()
+    if loop and dtype == torch.bfloat16 and (more := product_rows(count) - count):
+        hidden, targets = functional.pad(hidden, (0, 0, 0, more)), functional.pad(targets, (0, more))
+    logp, entropies = _computed(hidden, weight, narrow, targets, bias, 1 / temperature, rows, entropy, loop)
+    return logp[:count], entropies[:count]
+
+
+def _computed(
+    hidden: Tensor,
+    weight: Tensor,
+    narrow: Tensor,
+    targets: Tensor,
+    bias: Tensor | None,
+    scale: float,
+    rows: int,
+    entropy: bool,
+    loop: bool,
+) -> tuple[Tensor, Tensor]:
     if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (hidden, weight, bias)):
-        return cast(Any, _LinearLogprobs).apply(
-            hidden, weight, narrow, targets, bias, 1 / temperature, rows, entropy, loop
-        )
+        return cast(Any, _LinearLogprobs).apply(hidden, weight, narrow, targets, bias, scale, rows, entropy, loop)
     with torch.no_grad():
-        return _Head(hidden, narrow, targets, bias, 1 / temperature, rows, loop).forward(entropy, None)
+        return _Head(hidden, narrow, targets, bias, scale, rows, loop).forward(entropy, None)
 
 
 def kl(logp: Tensor, ref: Tensor, kind: KLKind = "k1") -> Tensor:

@@ -55,7 +55,8 @@ class Sample:
     finish: Finish = "stop"
     """`stop`: the model ended it itself; `length`: it was cut off."""
     model: str = ""
-    """Which model wrote it (folder, hub id or checkpoint hash); never shown to raters."""
+    """Which model wrote it (a folder, with @ and a hash of its weights where it is known, or a hub id); never shown to
+    raters."""
     seed: int = 0
 
 

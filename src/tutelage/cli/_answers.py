@@ -124,16 +124,27 @@ def jsonable(content: Text) -> str | list[dict[str, str]]:
     return [{"role": message.role, "content": message.content} for message in content]
 
 
-def fingerprint(model: str, prompts: Sequence[Prompt], settings: Mapping[str, Any]) -> str:
+def weights_of(model: str) -> bytes:
+    """SHA-256 of each file of weights in a model's folder, one after the other; nothing of a hub id."""
+    folder, found = Path(model), b""
+    for file in sorted(folder.glob("*.safetensors")) if folder.is_dir() else []:
+        with file.open("rb") as opened:
+            found += hashlib.file_digest(opened, "sha256").digest()
+    return found
+
+
+def called(model: str, weights: bytes) -> str:
+    """Who wrote an answer: the model's name, and which checkpoint lay there by a hash of its weights."""
+    return f"{model}@{hashlib.sha256(weights).hexdigest()[:12]}" if weights else model
+
+
+def fingerprint(model: str, weights: bytes, prompts: Sequence[Prompt], settings: Mapping[str, Any]) -> str:
     """12 hex digits that change when the model's weights, the prompts or the sampling settings do."""
     digest = hashlib.sha256(json.dumps(dict(settings), sort_keys=True).encode())
     for prompt in prompts:
         digest.update(json.dumps([prompt.id, jsonable(prompt.content)], ensure_ascii=False).encode())
-    folder = Path(model)
-    for file in sorted(folder.glob("*.safetensors")) if folder.is_dir() else []:
-        with file.open("rb") as opened:
-            digest.update(hashlib.file_digest(opened, "sha256").digest())
-    if not folder.is_dir():
+    digest.update(weights)
+    if not Path(model).is_dir():
         digest.update(model.encode())
     return digest.hexdigest()[:12]
 

@@ -81,13 +81,14 @@ class Config:
 
 def run(resolved: Resolved[Config], ui: UI) -> int:
     """Sample what is not there yet, then ask about it."""
-    from tutelage.cli._answers import Draft, fingerprint, finished
+    from tutelage.cli._answers import Draft, called, fingerprint, finished, weights_of
 
     config = resolved.config
     prompts = _prompts(config, ui)
     settings = {name: value for name, value in asdict(config).items() if name in _DECISIVE}
     settings |= {"best_of": config.best_of, "reward": config.reward} if config.best_of else {}
-    mark = fingerprint(config.model, prompts, settings)
+    weights = weights_of(config.model)
+    mark = fingerprint(config.model, weights, prompts, settings)
     if ui.dry_run:
         kept = f"the best of {config.best_of} answers" if config.best_of else f"{config.n} answers"
         ui.say(f"{len(prompts)} prompts × {kept} by {config.model} would go to {config.out}")
@@ -97,7 +98,7 @@ def run(resolved: Resolved[Config], ui: UI) -> int:
         ui.say(f"already complete: {config.out}")
     else:
         with Draft(config.out, mark).opened() as draft:
-            _draw(config, prompts, draft, mark, ui)
+            _draw(config, prompts, draft, (called(config.model, weights), mark), ui)
             draft.finish()
     outcome = _summary(config.out)
     if config.db:
@@ -139,7 +140,11 @@ def _prompts(config: Config, ui: UI) -> Sequence[Prompt]:
     return loaded[: config.limit] if config.limit else loaded
 
 
-def _draw(config: Config, prompts: Sequence[Prompt], draft: Draft, mark: str, ui: UI) -> None:
+def _draw(config: Config, prompts: Sequence[Prompt], draft: Draft, who: tuple[str, str], ui: UI) -> None:
+    """
+    Args:
+        who: what the model is called, and the mark of its answers.
+    """
     from tutelage.cli._answers import row_of
     from tutelage.data.template import Renderer
     from tutelage.models.load import load_policy
@@ -173,9 +178,9 @@ def _draw(config: Config, prompts: Sequence[Prompt], draft: Draft, mark: str, ui
         for start in range(first, len(prompts), at_once):
             asked = prompts[start : start + at_once]
             answered = sampler.sample(policy, asked, drawn, config.seed).samples
-            named = [_named(sample, config, mark, index % drawn) for index, sample in enumerate(answered)]
+            named = [_named(sample, *who, index % drawn) for index, sample in enumerate(answered)]
             kept = best(named) if best else [(sample, {}) for sample in named]
-            rows = [row_of(sample, mark) | more for sample, more in kept]
+            rows = [row_of(sample, who[1]) | more for sample, more in kept]
             draft.append(rows[draft.done - start * config.n :])
             bar.advance(len(rows))
 
@@ -205,9 +210,9 @@ def _best(config: Config, ui: UI) -> Callable[[Sequence[Sample]], list[tuple[Sam
     return best
 
 
-def _named(sample: Sample, config: Config, mark: str, number: int) -> Sample:
+def _named(sample: Sample, model: str, mark: str, number: int) -> Sample:
     """With an id that no other model's answer has."""
-    return replace(sample, id=f"{sample.prompt.id}/{mark}/{number}", model=config.model)
+    return replace(sample, id=f"{sample.prompt.id}/{mark}/{number}", model=model)
 
 
 def _check_room(config: Config, tokens: Mapping[str, int], positions: int) -> None:

@@ -106,7 +106,7 @@ judgements = Table(
     Column("flags", JSON, nullable=False, server_default="[]"),
     Column("confirmed", Boolean, nullable=False, server_default=false()),
     Column("extra", Boolean, nullable=False, server_default=false()),  # beyond the overlap when it came
-    Column("models", JSON, nullable=False, server_default="[]"),  # who wrote each candidate (checkpoint hash)
+    Column("models", JSON, nullable=False, server_default="[]"),  # who wrote each candidate (`Sample.model`)
     Column("probability", Float, nullable=False, server_default="1"),  # with which the question was selected
     Column("purpose", String, nullable=False, server_default=""),  # "gold", "quiz", "repeat": checks the rater only
     ForeignKeyConstraint(["question"], ["questions.id"]),

@@ -86,9 +86,13 @@ def attend(
     Args:
         query: [T, H, D], float32 or bfloat16; the numbers of one head side by side, else any strides
         key: [T, Hk, D], H a multiple of Hk: query heads share key heads in runs of H/Hk
-        value: [T, Hk, D], with the strides of `key`
+        value: [T, Hk, D], any strides
     """
     return cast(Any, _Attend).apply(query, key, value, segments, scale, window)
+
+
+def _placed(tensor: Tensor) -> tuple[ctypes.c_void_p, _Layout]:
+    return pointer(tensor), _layout(tensor)
 
 
 def _layout(tensor: Tensor) -> _Layout:
@@ -106,9 +110,9 @@ def forward(
     query, key, value = _fit(query, key, value)
     out = query.new_empty(query.shape)
     total = torch.empty(query.shape[:2], dtype=torch.float32)
-    kinds = pointer(query), _layout(query), pointer(key), pointer(value), _layout(key), pointer(out), _layout(out)
+    given = *_placed(query), *_placed(key), *_placed(value)
     job = _job(query, key, segments, scale, window)
-    _library().attention_forward(ctypes.byref(job), *kinds, pointer(total), *_how(query))
+    _library().attention_forward(ctypes.byref(job), *given, *_placed(out), pointer(total), *_how(query))
     return out, total
 
 
@@ -130,7 +134,7 @@ def backward(
     back = back.contiguous()
     d_query, d_key, d_value = into or (torch.empty(x.shape, dtype=x.dtype) for x in (query, key, value))
     job = _job(query, key, segments, scale, window)
-    given = pointer(query), _layout(query), pointer(key), pointer(value), _layout(key), pointer(out), pointer(back)
+    given = *_placed(query), *_placed(key), *_placed(value), pointer(out), pointer(back)
     made = pointer(d_query), _layout(d_query), pointer(d_key), pointer(d_value), _layout(d_key)
     _library().attention_backward(ctypes.byref(job), *given, _layout(out), pointer(total), *made, *_how(query))
     return d_query, d_key, d_value
@@ -139,8 +143,7 @@ def backward(
 def _fit(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     if key.shape != value.shape:
         raise ValueError(f"key {tuple(key.shape)} and value {tuple(value.shape)} must have one shape")
-    query, key, value = _plain(query), _plain(key), _plain(value)
-    return (query, key, value) if key.stride() == value.stride() else (query, key.contiguous(), value.contiguous())
+    return _plain(query), _plain(key), _plain(value)
 
 
 def _how(query: Tensor) -> tuple[int, int]:

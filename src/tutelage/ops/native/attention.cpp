@@ -92,8 +92,8 @@ static void softmax_row(float* row, E* to, int64_t first, int64_t last, int64_t 
 }
 
 template <class Math, typename T>
-static void forward_item(const Job& job, int64_t tree, int64_t head, const T* q, Layout lq, const T* k, const T* v,
-                         Layout lk, T* out, Layout lo, float* total) {
+static void forward_item(const Job& job, int64_t tree, int64_t head, const T* q, Layout lq, const T* k, Layout lk,
+                         const T* v, Layout lv, T* out, Layout lo, float* total) {
     typedef typename Math::Element E;
     Scratch<Math>& own = scratch<Math>();
     int64_t group = job.heads / job.shared, width = up(job.depth, 32);
@@ -108,7 +108,7 @@ static void forward_item(const Job& job, int64_t tree, int64_t head, const T* q,
         float* sums = own.room(own.out, Q * width);
         gather_path(path, k + head * lk.head, lk.token, job, s, rows, width);
         Math::pack_transposed(keys, path, rows, width);
-        gather_path(path, v + head * lk.head, lk.token, job, s, rows, width);
+        gather_path(path, v + head * lv.head, lv.token, job, s, rows, width);
         Math::pack(values, path, rows, width);
         for (int64_t member = head * group; member < (head + 1) * group; ++member)
             for (int64_t q0 = 0; q0 < length; q0 += Q) {
@@ -143,9 +143,9 @@ static void forward_item(const Job& job, int64_t tree, int64_t head, const T* q,
 
 // d_q as out; d_k and d_v [T, shared, depth], written whole for the tree's tokens
 template <class Math, typename T>
-static void backward_item(const Job& job, int64_t tree, int64_t head, const T* q, Layout lq, const T* k, const T* v,
-                          Layout lk, const T* out, const T* back, Layout lo, const float* total, T* d_q, Layout ldq,
-                          T* d_k, T* d_v, Layout ldk) {
+static void backward_item(const Job& job, int64_t tree, int64_t head, const T* q, Layout lq, const T* k, Layout lk,
+                          const T* v, Layout lv, const T* out, const T* back, Layout lo, const float* total, T* d_q,
+                          Layout ldq, T* d_k, T* d_v, Layout ldk) {
     typedef typename Math::Element E;
     Scratch<Math>& own = scratch<Math>();
     int64_t group = job.heads / job.shared, width = up(job.depth, 32);
@@ -173,7 +173,7 @@ static void backward_item(const Job& job, int64_t tree, int64_t head, const T* q
         std::fill(d_keys, d_keys + rows * width, 0.0f);
         std::fill(d_values, d_values + rows * width, 0.0f);
         gather_path(keys, k + head * lk.head, lk.token, job, s, rows, width);
-        gather_path(values, v + head * lk.head, lk.token, job, s, rows, width);
+        gather_path(values, v + head * lv.head, lv.token, job, s, rows, width);
         Math::transpose(turned, keys, rows, width);
         for (int64_t member = head * group; member < (head + 1) * group; ++member)
             for (int64_t q0 = 0; q0 < length; q0 += Q) {
@@ -235,22 +235,22 @@ static void backward_item(const Job& job, int64_t tree, int64_t head, const T* q
 }
 
 template <class Math, typename T>
-static void forward(const Job& job, const void* q, Layout lq, const void* k, const void* v, Layout lk, void* out,
-                    Layout lo, float* total, int threads) {
+static void forward(const Job& job, const void* q, Layout lq, const void* k, Layout lk, const void* v, Layout lv,
+                    void* out, Layout lo, float* total, int threads) {
     int64_t items = job.count * job.shared;
 #pragma omp parallel num_threads(threads)
     {
         Math::begin();
 #pragma omp for schedule(dynamic)
         for (int64_t item = 0; item < items; ++item)
-            forward_item<Math, T>(job, item / job.shared, item % job.shared, (const T*)q, lq, (const T*)k,
-                                  (const T*)v, lk, (T*)out, lo, total);
+            forward_item<Math, T>(job, item / job.shared, item % job.shared, (const T*)q, lq, (const T*)k, lk,
+                                  (const T*)v, lv, (T*)out, lo, total);
         Math::end();
     }
 }
 
 template <class Math, typename T>
-static void backward(const Job& job, const void* q, Layout lq, const void* k, const void* v, Layout lk,
+static void backward(const Job& job, const void* q, Layout lq, const void* k, Layout lk, const void* v, Layout lv,
                      const void* out, const void* back, Layout lo, const float* total, void* d_q, Layout ldq,
                      void* d_k, void* d_v, Layout ldk, int threads) {
     int64_t items = job.count * job.shared;
@@ -259,8 +259,8 @@ static void backward(const Job& job, const void* q, Layout lq, const void* k, co
         Math::begin();
 #pragma omp for schedule(dynamic)
         for (int64_t item = 0; item < items; ++item)
-            backward_item<Math, T>(job, item / job.shared, item % job.shared, (const T*)q, lq, (const T*)k,
-                                   (const T*)v, lk, (const T*)out, (const T*)back, lo, total, (T*)d_q, ldq, (T*)d_k,
+            backward_item<Math, T>(job, item / job.shared, item % job.shared, (const T*)q, lq, (const T*)k, lk,
+                                   (const T*)v, lv, (const T*)out, (const T*)back, lo, total, (T*)d_q, ldq, (T*)d_k,
                                    (T*)d_v, ldk);
         Math::end();
     }
@@ -271,29 +271,29 @@ extern "C" {
 // Whether bfloat16 products run on the processor's matrix unit.
 int attention_uses_matrix_unit() { return matrix_unit(); }
 
-// q [T, heads, depth] with layout lq, k and v [T, shared, depth] with lk, out with lo; total [T, heads] float32 is the
-// log of the sum of exponentials, for the backward pass. bf16: whether all of them but total are bfloat16.
-void attention_forward(const Job* job, const void* q, Layout lq, const void* k, const void* v, Layout lk, void* out,
-                       Layout lo, float* total, int bf16, int threads) {
+// q [T, heads, depth] with layout lq, k and v [T, shared, depth] with lk and lv, out with lo; total [T, heads] float32
+// is the log of the sum of exponentials, for the backward pass. bf16: whether all of them but total are bfloat16.
+void attention_forward(const Job* job, const void* q, Layout lq, const void* k, Layout lk, const void* v, Layout lv,
+                       void* out, Layout lo, float* total, int bf16, int threads) {
 #if HAVE_MATRIX_UNIT
-    if (bf16 && matrix_unit()) return forward<Matrix, bfloat16>(*job, q, lq, k, v, lk, out, lo, total, threads);
+    if (bf16 && matrix_unit()) return forward<Matrix, bfloat16>(*job, q, lq, k, lk, v, lv, out, lo, total, threads);
 #endif
-    if (bf16) return forward<Vector, bfloat16>(*job, q, lq, k, v, lk, out, lo, total, threads);
-    forward<Vector, float>(*job, q, lq, k, v, lk, out, lo, total, threads);
+    if (bf16) return forward<Vector, bfloat16>(*job, q, lq, k, lk, v, lv, out, lo, total, threads);
+    forward<Vector, float>(*job, q, lq, k, lk, v, lv, out, lo, total, threads);
 }
 
 // out and back share the layout lo; d_q has ldq, d_k and d_v have ldk
-void attention_backward(const Job* job, const void* q, Layout lq, const void* k, const void* v, Layout lk,
+void attention_backward(const Job* job, const void* q, Layout lq, const void* k, Layout lk, const void* v, Layout lv,
                         const void* out, const void* back, Layout lo, const float* total, void* d_q, Layout ldq,
                         void* d_k, void* d_v, Layout ldk, int bf16, int threads) {
 #if HAVE_MATRIX_UNIT
     if (bf16 && matrix_unit())
-        return backward<Matrix, bfloat16>(*job, q, lq, k, v, lk, out, back, lo, total, d_q, ldq, d_k, d_v, ldk,
+        return backward<Matrix, bfloat16>(*job, q, lq, k, lk, v, lv, out, back, lo, total, d_q, ldq, d_k, d_v, ldk,
                                           threads);
 #endif
     if (bf16)
-        return backward<Vector, bfloat16>(*job, q, lq, k, v, lk, out, back, lo, total, d_q, ldq, d_k, d_v, ldk,
+        return backward<Vector, bfloat16>(*job, q, lq, k, lk, v, lv, out, back, lo, total, d_q, ldq, d_k, d_v, ldk,
                                           threads);
-    backward<Vector, float>(*job, q, lq, k, v, lk, out, back, lo, total, d_q, ldq, d_k, d_v, ldk, threads);
+    backward<Vector, float>(*job, q, lq, k, lk, v, lv, out, back, lo, total, d_q, ldq, d_k, d_v, ldk, threads);
 }
 }

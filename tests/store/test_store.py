@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,19 @@ def test_an_id_cannot_come_to_stand_for_another_text(make_questions: Ask) -> Non
             store.ask([Comparison("other", "pair", first.prompt, (changed, first.candidates[1]))])
         with pytest.raises(DataError, match="another project"):
             store.ask([first], project="elsewhere")
+
+
+def test_a_nul_in_an_answer_is_named_where_the_database_cannot_keep_it(make_questions: Ask, database_url: str) -> None:
+    question = make_questions(1)[0]
+    odd = replace(question, candidates=(replace(question.candidates[0], text="a\x00b"), question.candidates[1]))
+    with Store(database_url) as store:
+        if store.database.dialect == "postgresql":
+            with pytest.raises(DataError, match="NUL character, which PostgreSQL cannot keep"):
+                store.ask([odd])
+            assert store.comparisons() == []
+        else:
+            store.ask([odd])
+            assert store.comparisons()[0].candidates[0].text == "a\x00b"
 
 
 def test_the_same_judgement_sent_again_is_stored_once(make_questions: Ask) -> None:

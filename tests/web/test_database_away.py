@@ -42,3 +42,20 @@ def test_a_database_that_cannot_be_read_is_a_pause_and_says_so_under_the_policy(
     store.database.close()
     file.write_bytes(whole)
     assert client.get(path).status_code == 200
+
+
+def test_a_full_disk_acknowledges_nothing_and_the_same_answer_is_kept_when_there_is_room(enter: Enter, store: Store):
+    store.ask(questions(2))
+    client = enter()
+    judgement = answer(take(client)[0], comment="满" * 5000)  # more than the free pages of the file hold
+    engine, limit = store.database.engine, [1]
+
+    def narrow(connection: Connection) -> None:
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {limit[0]}")  # at least what is there already
+
+    event.listen(engine, "begin", narrow, insert=True)
+    refused = client.post("/api/v1/judgements", json=judgement)
+    assert refused.status_code == 507 and refused.headers["retry-after"] and store.history() == []
+    limit[0] = 1_000_000
+    assert client.post("/api/v1/judgements", json=judgement).status_code == 200
+    assert [row.id for row in store.judgements()] == [judgement["id"]]

@@ -105,6 +105,7 @@ class Store:
         asked = list(comparisons)
         for comparison in asked:
             check_comparison(comparison)
+            _check_letters(comparison, self._database)
         said = {sample.id: sample for comparison in asked for sample in comparison.candidates}
         posed = {comparison.prompt.id: comparison.prompt for comparison in asked}
         with self._database.writing() as connection:
@@ -325,6 +326,15 @@ class Store:
             rows = connection.execute(sa.select(questions).where(questions.c.id.in_(part))).mappings()
             found.update((row["id"], question_of(row)) for row in rows)
         return found
+
+
+def _check_letters(comparison: Comparison, database: Database) -> None:
+    if database.dialect == "postgresql" and (odd := [one for one in comparison.candidates if "\x00" in one.text]):
+        raise DataError(
+            "an answer holds a NUL character, which PostgreSQL cannot keep",
+            where=f"question {comparison.id!r}, answer {odd[0].id!r}",
+            fix="take it out of the text, or use an SQLite file",
+        )
 
 
 def _insert_same(database: Database, connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> int:

@@ -46,8 +46,6 @@ class Settings:
     """(store, project) → how many judgements a training run still needs, and in how many seconds; None = none waits"""
     report: Callable[..., Mapping[str, Any]] | None = None
     """(store, project, raters left out, skips) → agreement, raters, models: `labelers._consensus.report`"""
-    sampler: Callable[..., Any] | None = None
-    """makes answers to imported prompts with a model folder, where the server was started with one"""
     questions: Callable[..., Any] | None = None
     """(samples, project, kind, per_prompt, size, aspects) → comparisons, as `labelers._desk.questions_of` makes them"""
     saving: Callable[[Store, str], Any] | None = None

@@ -20,7 +20,7 @@ def folder_of(tmp_path_factory, tiny_tokenizer):
             "head_dim": 16, "intermediate_size": 96, "max_position_embeddings": 128,
         }  # fmt: skip
         ends = {"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
-        config = AutoConfig.for_model(family, vocab_size=len(tokenizer), **sizes, **ends, **more)
+        config = AutoConfig.for_model(family, vocab_size=len(tokenizer), **(sizes | ends | more))
         config.initializer_range = 0.15
         path = tmp_path_factory.mktemp(family)
         with torch.random.fork_rng():

@@ -64,6 +64,16 @@ def test_in_float32_it_draws_the_plain_engines_tokens(folder_of, family):
     assert 0 < float(one.stopped.float().mean()) < 1, "some stop and some are cut off, or nothing was tested"
 
 
+def test_a_prompt_of_several_chunks_ends_as_it_begins_with_others_beside_it(folder_of):
+    policy = policy_of(folder_of("qwen3", max_position_embeddings=2048))
+    long = Prompt("long", (Message("user", "A fire closed the market. " * 90),))
+    prompts = [PROMPTS[0], long, PROMPTS[1]]
+    one, other = fast(policy).sample(policy, prompts, 2, 3), plain(policy).sample(policy, prompts, 2, 3)
+    assert int(one.batch.lengths.max()) > 800, "chunks of 256 tokens about whose ends nobody asks"
+    assert torch.equal(one.batch.tokens, other.batch.tokens)
+    torch.testing.assert_close(one.logprobs, other.logprobs, atol=2e-5, rtol=0)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_an_answer_depends_on_neither_slots_nor_order_nor_company(folder_of, family, dtype):

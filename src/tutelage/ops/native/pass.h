@@ -1,7 +1,8 @@
 // A decoder-only transformer over a few new tokens of many sequences: what a team of threads does in one pass.
 //
 // Threads meet five times a layer: after each of the four products (each thread made some columns) and after attention
-// (each took some sequences and heads). Norms are computed by every thread for itself.
+// (each took some sequences and heads). Norms are computed by every thread for itself. Of tokens that nobody asks about
+// the last layer computes keys and values alone.
 
 #pragma once
 
@@ -150,6 +151,7 @@ struct Pass {
     std::vector<Run> runs;
     int64_t work = 0;
     bool apart = false;  // one run outweighs a thread's share: its rows are divided too
+    std::vector<char> wanted;  // of each token of the chunk, whether its hidden state is
 
     Pass(const Model& model, const Step& s, const Team& t, E* memory, int64_t pages, char* shared)
         : m(model), step(s), team(t), cache{memory, pages, model.key_value_heads, model.size}, room(model, shared),
@@ -205,6 +207,7 @@ struct Pass {
     }
 
     void attend_head(const Layer& layer, int64_t number, int64_t start, int64_t t, int64_t head) {
+        if (number + 1 == m.layers && !wanted[t]) return;
         int64_t group = m.heads / m.key_value_heads, end = (int64_t)step.positions[start + t] + 1;
         View view{step.table + (int64_t)step.rows[start + t] * step.table_width,
                   layer.window ? std::max<int64_t>(0, end - layer.window) : 0, end};
@@ -269,9 +272,25 @@ struct Pass {
         team.wait();
         attend_rows(layer, number, start, count);
         team.wait();
+        if (number + 1 == m.layers) count = keep_wanted(count);
         add_to_stream(layer.back, room.attended, room.wide, count);
         expand(layer, count);
         add_to_stream(layer.down, room.inner, room.deep, count);
+    }
+
+    // Moves the rows that are wanted together at the beginning; how many they are.
+    int64_t keep_wanted(int64_t count) {
+        int64_t kept = std::count(wanted.begin(), wanted.begin() + count, 1);
+        if (kept == count) return count;
+        if (team.me == 0)
+            for (int64_t t = 0, to = 0; t < count; ++t) {
+                if (!wanted[t]) continue;
+                std::memmove(room.attended + to * room.wide, room.attended + t * room.wide, room.wide * sizeof(E));
+                std::memmove(room.x + to * m.hidden, room.x + t * m.hidden, m.hidden * sizeof(float));
+                ++to;
+            }
+        team.wait();
+        return kept;
     }
 
     // Called by every thread; when it returns all hidden states are there.
@@ -280,12 +299,14 @@ struct Pass {
         for (int64_t start = 0; start < step.count; start += CHUNK) {
             int64_t count = std::min(CHUNK, step.count - start), end = given;
             while (end < step.asked && step.which[end] < start + count) ++end;
+            wanted.assign(count, 0);
+            for (int64_t i = given; i < end; ++i) wanted[step.which[i] - start] = 1;
             find_runs(start, count);
             embed(start, count);
             team.wait();
             for (int64_t number = 0; number < m.layers; ++number) run_layer(m.layer[number], number, start, count);
             for (int64_t i = given + team.from(end - given); i < given + team.to(end - given); ++i)
-                normalise(room.x + (step.which[i] - start) * m.hidden, m.hidden, m.last, m.centred, m.eps,
+                normalise(room.x + (i - given) * m.hidden, m.hidden, m.last, m.centred, m.eps,
                           step.hidden + i * m.hidden);
             team.wait();
             given = end;

@@ -107,12 +107,12 @@ def _frozen(config: TrainConfig, given: Given | None) -> int:
 
 def _report(algorithm: Algorithm[Any, Any], run: Any) -> None:
     """Write `reward_report.json` beside the model of a reward model, and say it in short."""
-    from tutelage.eval.reward_report import FILE, reward_report
-    from tutelage.train import durable
-
     with torch.no_grad():
         evidence = algorithm.evidence()
     if evidence is not None:
+        from tutelage.eval.reward_report import FILE, reward_report
+        from tutelage.train import durable
+
         report = reward_report(evidence)
         durable.write_json(run.folder / FILE, report.as_json())
         for line in report.lines():

@@ -7,10 +7,6 @@ import re
 from collections import Counter
 from collections.abc import Hashable, Sequence
 
-from rouge_score.rouge_scorer import RougeScorer
-from sacrebleu.metrics.bleu import BLEU
-from sacrebleu.metrics.chrf import CHRF
-
 from tutelage.eval._base import Measure, bootstrap_mean, wilson
 
 _HAN = r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f"
@@ -34,6 +30,8 @@ def tokens(text: str) -> list[str]:
 
 def rouge(answers: Sequence[str], references: Sequence[str]) -> dict[str, list[float]]:
     """F1 of ROUGE-1, -2 and -L of each answer, 0–1, on `tokens` (Lin 2004; `rouge-score` with our tokenizer)."""
+    from rouge_score.rouge_scorer import RougeScorer  # a second of imports, and only answers with references need it
+
     scorer = RougeScorer(list(_ROUGE), tokenizer=_Tokenizer())
     rows = [scorer.score(reference, answer) for answer, reference in zip(answers, references, strict=True)]
     return {name: [float(row[name].fmeasure) for row in rows] for name in _ROUGE}
@@ -41,12 +39,16 @@ def rouge(answers: Sequence[str], references: Sequence[str]) -> dict[str, list[f
 
 def bleu(answers: Sequence[str], references: Sequence[str], lang: str) -> float:
     """Corpus BLEU of one language, 0–100 (sacrebleu; `zh` cuts Chinese into characters, others use `13a`)."""
+    from sacrebleu.metrics.bleu import BLEU
+
     metric = BLEU(tokenize="zh" if lang == "zh" else "13a")
     return float(metric.corpus_score(list(answers), [list(references)]).score)
 
 
 def chrf(answers: Sequence[str], references: Sequence[str]) -> float:
     """Corpus chrF2, 0–100 (Popović 2015; sacrebleu), for any language."""
+    from sacrebleu.metrics.chrf import CHRF
+
     return float(CHRF().corpus_score(list(answers), [list(references)]).score)
 
 

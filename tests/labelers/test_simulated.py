@@ -155,7 +155,10 @@ def test_selection_probability_is_stored() -> None:
     assert [question.probability for question in made] == [pytest.approx(2 / 6)] * 6
 
 
-def test_unknown_kinds_are_refused() -> None:
+def test_unknown_kinds_and_rankings_beyond_the_keys_are_refused() -> None:
+    for size in (2, 10):
+        with pytest.raises(UsageError, match="ranking_size 3 to 9"):
+            Pairing(ranking_size=size)
     with pytest.raises(UsageError, match="unknown kinds"):
         Pairing(kinds=("duel",))  # pyright: ignore[reportArgumentType]
 

@@ -1,4 +1,4 @@
-"""What `rate simulate` and `rate judge` share: questions made of sampled answers."""
+"""What `rate ask`, `rate simulate` and `rate judge` share: questions made of sampled answers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Asking:
     pairs: int = 2
     """pairs per prompt; 0 = all"""
     ranking_size: int = 4
-    """answers in a ranking"""
+    """answers in a ranking, 3 to 9"""
     scored: int = 0
     """answers per prompt that are scored; 0 = all"""
     aspects: tuple[str, ...] = ("faithful", "concise", "fluent", "safe")

@@ -13,6 +13,8 @@ from tutelage.types import Comparison, QuestionKind, Sample
 
 KINDS: tuple[QuestionKind, ...] = ("pair", "ranking", "scores")
 ASPECTS = ("faithful", "concise", "fluent", "safe")
+MOST = 9
+"""answers in one question: each has a key of its own"""
 USUAL = (0.0, 5.0)
 """the scale that an id does not name, so that ids made before scales were named stay"""
 
@@ -36,8 +38,8 @@ class Pairing:
         unknown = [kind for kind in self.kinds if kind not in KINDS]
         if unknown or not self.kinds:
             raise UsageError(f"unknown kinds of question: {unknown}", fix=f"choices: {', '.join(KINDS)}")
-        if self.pairs < 0 or self.scored < 0 or self.ranking_size < 3:
-            raise UsageError("pairs and scored are 0 or more, ranking_size 3 or more")
+        if self.pairs < 0 or self.scored < 0 or not 3 <= self.ranking_size <= MOST:
+            raise UsageError(f"pairs and scored are 0 or more, ranking_size 3 to {MOST}")
 
 
 @dataclass(frozen=True)

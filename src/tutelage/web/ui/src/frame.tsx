@@ -4,6 +4,7 @@ import { useEffect, useState } from "preact/hooks";
 import { Icon } from "./icons";
 import { Key } from "./key";
 import { useKeyNames } from "./keymap";
+import type { Refused } from "./outbox";
 import type { Session } from "./session";
 import { useWords } from "./words";
 
@@ -87,14 +88,22 @@ export function Banners({ session }: { session: Session }) {
           {trouble === "signed-out" ? <a class="button small" href="/rate">{say("sign_in_again")}</a> : <button type="button" class="button small" onClick={() => session.retry()}>{say("try_now")}</button>}
         </div>
       )}
-      {session.refused.map((refused) => (
-        <div class="notice bad" data-test="refused" key={refused.sending.key}>
-          <Icon name="warn" />
-          <div><p>{say("refused", { what: refused.what })}</p>{refused.fix !== "" && <p class="muted">{refused.fix}</p>}</div>
-          <button type="button" class="button small" onClick={() => session.dismissRefused()}>{say("understood")}</button>
-        </div>
-      ))}
+      {session.refused.map((refused) => <RefusedNotice key={refused.sending.key} session={session} refused={refused} />)}
       <Deadline session={session} />
+    </div>
+  );
+}
+
+/** An answer that will never be taken; why, in the rater's language, or in the server's words where we have none. */
+function RefusedNotice({ session, refused }: { session: Session; refused: Refused }) {
+  const say = useWords();
+  const word = `refused_${refused.status}`;
+  const ours = say(word) !== word;
+  return (
+    <div class="notice bad" data-test="refused">
+      <Icon name="warn" />
+      <div><p>{say("refused", { what: ours ? say(word) : refused.what })}</p>{!ours && refused.fix !== "" && <p class="muted">{refused.fix}</p>}</div>
+      <button type="button" class="button small" onClick={() => session.dismissRefused()}>{say("understood")}</button>
     </div>
   );
 }

@@ -12,7 +12,7 @@ import type { Shelf } from "./shelf";
 
 export type Sending = { key: string; path: string; body: Record<string, unknown>; task: string };
 export type Mood = { waiting: number; trouble: "" | "offline" | "full" | "busy" | "signed-out" };
-export type Refused = { sending: Sending; what: string; fix: string };
+export type Refused = { sending: Sending; status: number; what: string; fix: string };
 
 export class Outbox {
   private queue: Sending[] = [];
@@ -81,7 +81,7 @@ export class Outbox {
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
       if (error.passing || error.status === 401) return this.stumble(error);
-      const refused = { sending, what: error.what, fix: error.fix };
+      const refused = { sending, status: error.status, what: error.what, fix: error.fix };
       await this.shelf.put("history", `refused/${sending.key}`, refused);
       this.onRefused(refused);
     }

@@ -8,9 +8,6 @@
 
 #include "lanes.h"
 
-// σ(x) = 1 / (1 + e^−x)
-static inline Lanes sigmoid(Lanes x) { return reciprocal(1.0f + exponential(-x)); }
-
 // work(place, how many) for sixteen at a time, then for what is left; the number is a constant where it is sixteen
 template <class Work>
 static inline void in_lanes(int64_t count, Work work) {

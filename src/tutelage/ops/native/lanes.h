@@ -94,6 +94,9 @@ static inline Lanes exponential(Lanes x) {
     return x < low ? Lanes{} : value;
 }
 
+// σ(x) = 1 / (1 + e^−x)
+static inline Lanes sigmoid(Lanes x) { return reciprocal(1.0f + exponential(-x)); }
+
 struct Single {
     typedef float Element;
     static const int PER_WORD = 1;

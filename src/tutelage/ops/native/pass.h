@@ -69,11 +69,10 @@ static void normalise(const float* x, int64_t width, const Norm& norm, bool cent
     }
 }
 
-static Lanes silu(Lanes x) { return x / (exponential(-x) + 1.0f); }
+static inline Lanes silu(Lanes x) { return x * sigmoid(x); }
 
 static Lanes gelu(Lanes x) {
-    Lanes inner = (x + x * x * x * 0.044715f) * 1.5957691216f;  // 2·√(2/π): x·(1 + tanh u)/2 = x·σ(2u)
-    return x / (exponential(-inner) + 1.0f);
+    return x * sigmoid((x + x * x * x * 0.044715f) * 1.5957691216f);  // 2·√(2/π): x·(1 + tanh u)/2 = x·σ(2u)
 }
 
 // In place: (x₁, x₂) → (x₁·cos − x₂·sin, x₂·cos + x₁·sin), halves of the head.

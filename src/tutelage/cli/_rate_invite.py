@@ -94,12 +94,16 @@ def _again(people: People, config: Invite) -> str:
     """The id of --rater; a link of that name that nobody has used yet is replaced.
 
     Raises:
-        DataError: --name is somebody's already, or --rater is nobody's: two equal accounts could not be told apart.
+        DataError: --name is somebody's already, or --rater is nobody's: two equal accounts could not be told apart; or
+            they would come in with another role than asked for.
     """
     name = config.rater or config.name
     known, unused = people.called(name) if name else "", people.waiting(name) if name else None
     if config.rater and not known and unused is None:
         raise DataError(f"there is no rater {name!r}", fix="--name NAME makes a new one")
+    role = next((account.role for account in people.accounts() if account.rater == known), "")
+    if config.rater and config.role == "admin" and role == "rater":
+        raise DataError(f"{name!r} is a rater, and a link changes no role", fix="--name NAME --role admin")
     if config.rater and not known and unused is not None:
         people.revoke(unused.digest, actor="cli")
     if not config.rater and config.count == 1 and (known or unused):

@@ -76,6 +76,28 @@ def test_tensors_lie_in_large_pages_where_the_kernel_gives_them_and_nobody_refus
         assert "[always]" in kernel or asked < 8
 
 
+PRODUCTS = """
+import os
+from tutelage.ops.allocator import prepare_for_torch
+prepare_for_torch()
+import torch
+draw = torch.Generator().manual_seed(0)
+worst = 0.0
+for rows, depth, columns in torch.randint(100, 700, (40, 3), generator=draw).tolist():
+    a, b = (torch.randn(*shape, generator=draw).bfloat16() for shape in ((rows, depth), (depth, columns)))
+    exact = a.double() @ b.double()
+    worst = max(worst, float((torch.mm(a, b).double() - exact).norm() / exact.norm()))
+print(os.environ["OMP_DYNAMIC"], worst)
+"""
+
+
+def test_products_are_right_also_where_openmp_may_take_fewer_threads_than_asked_for():
+    around = os.environ | {"OMP_DYNAMIC": "true", "OMP_NUM_THREADS": "4", "MKL_NUM_THREADS": "4"}
+    done = subprocess.run([sys.executable, "-c", PRODUCTS], env=around, capture_output=True, text=True, check=True)
+    leave, worst = done.stdout.split()
+    assert leave == "false" and float(worst) < 0.01, "wrong only while the machine is busy"
+
+
 def test_rows_are_filled_up_to_few_numbers_and_by_a_sixteenth_at_most():
     for rows in (1, 31, 32, 33, 500, 511, 513, 2770, 8191, 8192, 8193):
         assert rows <= product_rows(rows) <= max(rows * 17 / 16, rows + 31)

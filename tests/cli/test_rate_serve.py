@@ -121,6 +121,8 @@ def test_two_raters_never_have_one_name(tmp_path: Path, capsys: pytest.CaptureFi
     assert run("invite", "--db", db, "--rater", "Li Wei", "--json") == 0
     people(lambda there: there.accept(_token(capsys)))
     assert run("invite", "--db", db, "--rater", "nobody") == 65
+    assert run("invite", "--db", db, "--rater", "Li Wei", "--role", "admin") == 65
+    assert "a link changes no role" in capsys.readouterr().err
 
     people(lambda there: there.accept(there.invite("default", actor="test", name="guest 2")))
     assert run("invite", "--db", db, "--name", "guest", "--count", "2", "--json") == 0

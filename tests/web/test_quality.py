@@ -221,3 +221,16 @@ def test_what_choosing_saved_is_counted_anew_when_a_rater_is_excluded(store: Sto
     assert few.format(random=2, active=2) in admin.get(IN).text
     People(store.database, SECRET).exclude("default", "ann", True, reason="", actor="test")
     assert few.format(random=0, active=0) in admin.get(IN).text
+
+
+def test_a_judge_whose_models_name_has_a_slash_has_a_page_too(store: Store, enter: Enter):
+    name = "judge:Qwen/Qwen3-8B"
+    store.ask(questions(2), overlap=1)
+    store.answer_many([Judgement("j", "SECRET-q-pair-0", name, (1, 2), shown=(0, 1))], rater_kind="judge")
+    admin = enter("Dana", role="admin")
+    (link,) = re.findall(rf'href="({IN}/raters/judge[^"]+)"', admin.get(f"{IN}/raters").text)
+    page = admin.get(link)
+    assert page.status_code == 200 and name in page.text
+    sent = admin.post(f"{IN}/raters", data={"rater": name, "exclude": "1", "reason": "tries"})
+    assert sent.status_code == 303 and People(store.database, SECRET).excluded("default") == {name: "tries"}
+    assert admin.get(f"{IN}/raters/nobody/at/all").status_code == 404

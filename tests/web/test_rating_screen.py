@@ -58,6 +58,16 @@ def test_a_ranking_is_typed_best_first_with_ties_and_moves(room: Room, chrome: A
     assert [shown_ranks(row) for row in room.rows()] == [[2, 3, 2, 1], [1, 2, 3, 4]]
 
 
+def test_a_ranking_of_nine_is_typed_whole(room: Room, chrome: Any):
+    room.ask("ranking", [f"Answer {number}." for number in range(9)], copies=2)
+    page = room.enter(chrome)
+    task = ready(page)
+    press(page, *"918273645", "Enter")
+    next_task(page, task)
+    all_sent(page)
+    assert [shown_ranks(row) for row in room.rows()] == [[2, 4, 6, 8, 9, 7, 5, 3, 1]]
+
+
 def test_a_ranking_that_nobody_touched_must_be_confirmed_and_says_so(room: Room, chrome: Any):
     room.ask("ranking", ["One.", "Two.", "Three."])
     page = room.enter(chrome)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import resource
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from _speed_pipe import peak_gib
 
 from tutelage.data.writing import Writer
 from tutelage.labelers._export import Export, Wanted
@@ -76,7 +76,7 @@ def one(db: str, kind: str, weights: Any, ending: str) -> dict[str, Any]:
     out = Path(db).with_suffix(f".{kind}.{ending}")
     with Store(db, create=False) as store:
         cut = cut_of(store.database)
-        before = _peak()
+        before = _peak_mib()
         began, used = time.monotonic(), time.process_time()
         with Writer(out) as file:
             rows = transfer.dump(store, "default", cut) if kind == "raw" else _rows(store, cut, kind, weights)
@@ -91,8 +91,8 @@ def one(db: str, kind: str, weights: Any, ending: str) -> dict[str, Any]:
         "seconds": round(seconds, 1),
         "cpu_seconds": round(cpu, 1),
         "rows_per_cpu_second": round(file.rows / cpu),
-        "peak_mb": round(_peak(), 1),
-        "grew_mb": round(_peak() - before, 1),
+        "peak_mb": round(_peak_mib(), 1),
+        "grew_mb": round(_peak_mib() - before, 1),
     }
 
 
@@ -101,13 +101,8 @@ def _rows(store: Store, cut: Any, kind: str, weights: Any) -> Iterator[dict[str,
     return (row for part, row in made.rows() if part == "rows")
 
 
-def _peak() -> float:
-    """MiB. Where there is /proc: `ru_maxrss` of a child begins with its parent's."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        return int(status.read_text().split("VmHWM:")[1].split()[0]) / 2**10
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+def _peak_mib() -> float:
+    return peak_gib() * 2**10
 
 
 def made(db: Path, size: int) -> None:

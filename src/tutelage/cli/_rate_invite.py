@@ -32,8 +32,8 @@ class Invite:
     """name that the rater is shown with; several get numbers"""
     rater: str = ""
     """let this rater (name or id) in again instead of making a new one"""
-    language: Literal["en", "zh"] = "en"
-    """language of the pages until the rater chooses"""
+    language: Literal["en", "zh"] | None = None
+    """language of the invitation and of the pages after it, until the rater chooses; else as their browser prefers"""
     days: float = 7.0
     """how long the links are good"""
     url: str = ""
@@ -66,7 +66,7 @@ def invite(resolved: Resolved[Invite], ui: UI) -> int:
                 role=config.role,
                 name=name,
                 rater=rater,
-                language=config.language,
+                language=config.language or "",
                 seconds=config.days * DAY,
             )
             links.append({"name": name, "role": config.role, "link": f"{base}/join/{token}"})

@@ -66,6 +66,7 @@ class Invitation:
     name: str
     rater: str
     language: str
+    """empty: as the browser of whoever opens it prefers"""
     created: float
     expires: float
     used: float | None
@@ -97,22 +98,29 @@ class People:
         role: Role = "rater",
         name: str = "",
         rater: str = "",
-        language: str = "en",
+        language: str = "",
         seconds: float = 7 * DAY,
     ) -> str:
         """Make a link's token: 256 bits, good once within `seconds`. With `rater`, it signs in that account again.
 
+        Args:
+            language: of the invitation and, until the rater chooses another, of all after it; empty: as their browser
+                prefers. An account that is there keeps its own.
+
         Raises:
             DataError: no such role, language or rater, or a name that cannot be one.
         """
-        if role not in ROLES or language not in LANGUAGES or not seconds > 0:
+        if role not in ROLES or language not in ("", *LANGUAGES) or not seconds > 0:
             raise DataError(f"role {role!r}, language {language!r}, {seconds:g} s: not an invitation")
         token = secrets.token_urlsafe(32)
         with self._database.writing() as connection:
             now = self._database.now(connection)
             if rater == GOLD:
                 raise DataError(f"the rater id {GOLD!r} stands for known answers, not for a person")
-            if rater and connection.execute(sa.select(accounts).where(accounts.c.rater == rater)).first() is None:
+            if rater:
+                spoken = sa.select(accounts.c.language).where(accounts.c.rater == rater)
+                language = connection.execute(spoken).scalar() or ""
+            if rater and not language:
                 raise DataError(f"there is no rater {rater!r}")
             told = {"project": project, "role": role, "name": clean_name(name), "rater": rater, "language": language}
             made = {"digest": self._digest(token), "actor": actor, "created": now, "expires": now + seconds}
@@ -186,7 +194,7 @@ class People:
             if not row["rater"]:
                 told = {"rater": rater, "name": _free(connection, clean_name(name) or row["name"] or rater)}
                 told |= {"role": row["role"], "created": now}
-                spoken = language if language in LANGUAGES else row["language"]
+                spoken = next(one for one in (language, row["language"], "en") if one in LANGUAGES)
                 connection.execute(sa.insert(raters).values(id=rater, kind="person", created=now))
                 connection.execute(sa.insert(accounts).values(**told, language=spoken, active=True))
             joined = [{"project": row["project"], "rater": rater, "created": now}]

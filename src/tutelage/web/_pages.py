@@ -64,12 +64,17 @@ def session_of(request: Request) -> Session | None:
     return request.scope.get("session")
 
 
-def language_of(request: Request) -> str:
-    """The language of the account, else of the cookie, else what the browser prefers."""
-    session = session_of(request)
+def language_of(request: Request, invited: str = "") -> str:
+    """The language of the account, else of the cookie, else what the browser prefers.
+
+    Args:
+        invited: language of the invitation that is looked at; only one that the visitor has chosen by hand goes before.
+    """
+    session, chosen = session_of(request), request.cookies.get("language", "")
+    if invited in LANGUAGES:
+        return chosen if chosen in LANGUAGES else invited
     if session is not None:
         return session.language
-    chosen = request.cookies.get("language", "")
     if chosen in LANGUAGES:
         return chosen
     wanted = request.headers.get("accept-language", "").lower()
@@ -82,9 +87,9 @@ def theme_of(request: Request) -> str:
     return chosen if chosen in THEMES else ""
 
 
-def render(request: Request, name: str, status: int = 200, /, **context: Any) -> HTMLResponse:
+def render(request: Request, name: str, status: int = 200, /, *, language: str = "", **context: Any) -> HTMLResponse:
     """A page of `templates/`; it may use `language`, `words`, `theme`, `session`, `path` and `static(file)`."""
-    language = language_of(request)
+    language = language or language_of(request)
     given: dict[str, Any] = {
         "language": language,
         "words": words(language),

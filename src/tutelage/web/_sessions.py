@@ -44,13 +44,13 @@ async def join(request: Request) -> Response:
     """GET shows a button and uses nothing up, as link previews do; POST signs in."""
     token, people = request.path_params["token"], people_of(request)
     try:
+        found = await run_in_threadpool(people.invitation, token)
+        language = _pages.language_of(request, found.language)
         if request.method != "POST":
-            found = await run_in_threadpool(people.invitation, token)
-            projects = [found.project] if found.project else []
-            return _pages.render(request, "join.html.j2", role=found.role, projects=projects, name=found.name)
+            told = {"role": found.role, "projects": [found.project] if found.project else [], "name": found.name}
+            return _pages.render(request, "join.html.j2", language=language, **told)
         name = str((await request.form()).get("name", ""))
         old = request.cookies.get(COOKIE, "")
-        language = _pages.language_of(request)
         seconds = settings_of(request).session_seconds
         cookie = await run_in_threadpool(people.accept, token, name=name, language=language, seconds=seconds, old=old)
     except InvitationError:

@@ -126,7 +126,7 @@ def invite(desk: Desk, form: Form) -> Response:
         role="admin" if role == "admin" else "rater",
         name=name,
         rater=again,
-        language=one(fields, "language", "en"),
+        language=one(fields, "language"),
         seconds=days * DAY,
     )
     base = str(desk.request.base_url).rstrip("/")

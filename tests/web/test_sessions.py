@@ -58,3 +58,15 @@ def test_a_link_for_an_account_that_is_there_speaks_its_language(app: Starlette,
     people.change_language("zhang", "en")
     again = people.invite("default", actor="test", rater="zhang", language="zh")
     assert enter(door(app), again, ENGLISH) == ["en", "en"], "the rater has chosen meanwhile"
+
+
+def test_a_link_that_leads_nowhere_says_that_it_may_be_incomplete_whatever_the_cause(app: Starlette, store: Store):
+    people = People(store.database, SECRET)
+    used, revoked = (people.invite("default", actor="test") for _ in range(2))
+    people.accept(used)
+    people.revoke(next(row.digest for row in people.invitations() if row.used is None), actor="test")
+    for browser, word in ((ENGLISH, "copy the whole link"), (CHINESE, "复制完整链接")):
+        pages = {token: door(app).get(f"/join/{token}", headers=browser) for token in (used, revoked, used[:-1], "xyz")}
+        assert {page.status_code for page in pages.values()} == {410}
+        told = {page.text.replace(token, "") for token, page in pages.items()}
+        assert len(told) == 1 and word in told.pop(), "which it is would tell strangers what links there are"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tutelage.cli.main import main
+from tutelage.store.projects import Projects
 from tutelage.store.store import Store
 
 
@@ -68,7 +69,29 @@ def test_the_only_project_need_not_be_named_and_is_said(
     assert main([*words, "--limit", "4"]) == 0
     assert "project news, the only one in" in capsys.readouterr().out
     assert main([*words, "--limit", "1", "--project", "sport"]) == 0
-    assert main([*words, "--limit", "1"]) == 0
+    capsys.readouterr()
+    for several in (words, ("rate", "project", *words[2:4], "goal=7"), ("rate", "invite", *words[2:4])):
+        assert main([*several]) == 65, "where there are several, none is guessed and none is made"
+        said = capsys.readouterr()
+        assert "several projects" in said.err and "--project news or sport" in said.err and said.out == ""
     with Store(tmp_path / "a.db") as store:
-        counts = {name: len(store.comparisons(name)) for name in ("news", "sport", "default")}
-    assert counts == {"news": 4, "sport": 1, "default": 1}, "where there are several, none is guessed"
+        assert Projects(store.database).names() == ["news", "sport"]
+        assert [len(store.comparisons(name)) for name in ("news", "sport")] == [4, 1]
+
+
+def test_a_project_that_is_new_beside_others_is_made_and_said(
+    tmp_path: Path, answers: str, capsys: pytest.CaptureFixture[str]
+):
+    db, pairs = str(tmp_path / "a.db"), tmp_path / "pairs.jsonl"
+    pairs.write_text('{"prompt": "p", "chosen": "a", "rejected": "b"}\n')
+    ask = ("rate", "ask", "--db", db, "--samples", answers, "--limit", "1", "--quiet", "--project")
+    assert main([*ask, "school"]) == main([*ask, "school"]) == 0
+    assert "is new" not in capsys.readouterr().err, "the first one is mistaken for no other"
+    assert main([*ask, "skool"]) == 0
+    assert f"project skool is new in {db}; there is: school (did you mean 'school'?)" in capsys.readouterr().err
+    assert main(["rate", "import", "--db", db, "--data", str(pairs), "--quiet", "--project", "other"]) == 0
+    assert "project other is new" in capsys.readouterr().err
+    assert main(["rate", "project", "--db", db, "--quiet", "--project", "third", "goal=7"]) == 0
+    assert "project third is new" in capsys.readouterr().err
+    with Store(db) as store:
+        assert Projects(store.database).names() == ["other", "school", "skool", "third"]

@@ -144,7 +144,14 @@ def _token(capsys: pytest.CaptureFixture[str]) -> str:
 
 @pytest.mark.parametrize(
     ("there", "named", "project"),
-    [((), (), "default"), (("news",), (), "news"), (("a b", "news"), (), ""), (("news",), ("other",), "other")],
+    [
+        ((), (), "default"),
+        (("news",), (), "news"),
+        (("a b", "news"), (), ""),
+        (("default", "news"), (), ""),
+        (("default", "news"), ("default",), "default"),
+        (("news",), ("other",), "other"),
+    ],
 )
 def test_a_server_is_about_the_only_project_and_says_how_to_invite_to_it(
     there: tuple[str, ...],

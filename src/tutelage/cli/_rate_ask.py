@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from tutelage.cli._rate_asking import Asking, questions_of
+from tutelage.cli._rate_project import tell_if_new
 from tutelage.cli._ui import UI
 from tutelage.config import Resolved
 from tutelage.errors import DataError, UsageError
@@ -52,6 +53,7 @@ def ask(resolved: Resolved[AskConfig], ui: UI) -> int:
         ui.say(f"{len(chosen)} questions would be asked in project {config.project}")
         return 0
     with Store(config.db) as store:
+        tell_if_new(store, config.project, config.db, ui)
         asked = store.ask(chosen, config.project, config.overlap)
         counts = store.stats(config.project)
     ui.say(

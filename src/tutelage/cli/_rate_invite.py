@@ -7,6 +7,7 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from tutelage.cli._rate_project import listed, names_of
 from tutelage.cli._rate_serve import PORT
 from tutelage.cli._ui import UI
 from tutelage.config import Resolved
@@ -23,7 +24,7 @@ class Invite:
     db: str = "ratings.db"
     """database of the ratings"""
     project: str = "default"
-    """project to rate in"""
+    """project to rate in; not given: the only project there is"""
     role: Literal["rater", "admin"] = "rater"
     """an admin sees and changes everything"""
     count: int = 1
@@ -46,7 +47,6 @@ def invite(resolved: Resolved[Invite], ui: UI) -> int:
     """Make single-use links that let raters (or an admin) in."""
     from tutelage.labelers._voice import served_at
     from tutelage.store.people import DAY, People
-    from tutelage.store.projects import Projects
     from tutelage.store.store import Store
     from tutelage.web._secret import place, secret_at
 
@@ -56,7 +56,7 @@ def invite(resolved: Resolved[Invite], ui: UI) -> int:
     links: list[dict[str, Any]] = []
     base = (config.url or served_at(config.db) or f"http://127.0.0.1:{PORT}").rstrip("/")
     with Store(config.db, create=False) as store:
-        there = Projects(store.database).names()
+        there = names_of(store)
         people = People(store.database, secret_at(place(config.db, config.secret_file)))
         rater = _again(people, config)
         for name in _names(people, config, rater):
@@ -71,7 +71,7 @@ def invite(resolved: Resolved[Invite], ui: UI) -> int:
             )
             links.append({"name": name, "role": config.role, "link": f"{base}/join/{token}"})
     if config.project not in there:
-        others = f"there is: {', '.join(there[:20])}{' …' if len(there) > 20 else ''}" if there else "there is none"
+        others = f"there is: {listed(there, ', ')}" if there else "there is none"
         ui.warn(f"there is no project {config.project} in {config.db} yet; {others}")
     for line in links:
         ui.say(f"{line['name'] + ': ' if line['name'] else ''}{line['link']}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from tutelage.cli._rate_asking import Asking, questions_of
+from tutelage.cli._rate_project import tell_if_new
 from tutelage.cli._ui import UI
 from tutelage.config import Resolved
 from tutelage.errors import UsageError
@@ -67,6 +68,8 @@ def judge(resolved: Resolved[JudgeConfig], ui: UI) -> int:
         return 0
     notes = dict[str, int]()
     with Store(config.db, create=bool(comparisons)) as store:
+        if comparisons:
+            tell_if_new(store, config.project, config.db, ui)
         asked, given = store.ask(comparisons, config.project, config.overlap), 0
         for one, name in zip(judges, names, strict=True):
             labeler = JudgedLabeler(one, name, config.on_disagreement)

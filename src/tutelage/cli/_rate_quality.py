@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tutelage.cli._rate_export import check_project
+from tutelage.cli._rate_project import tell_if_new
 from tutelage.cli._ui import UI
 from tutelage.config import Resolved
 from tutelage.errors import DataError, UsageError
@@ -62,6 +63,7 @@ def project(resolved: Resolved[Project], ui: UI) -> int:
             check_project(store, config.project, config.db)
         told = projects.settings(config.project)
         if config.changes:
+            tell_if_new(store, config.project, config.db, ui)
             told = changed(told, config.changes)
             _check_quiz(told.quiz, _golds(store, config.project))
             projects.change(config.project, told, actor="cli")

@@ -14,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from tutelage.cli._rate_project import only_of
+from tutelage.cli._rate_project import NAMELESS, names_of, sole_of
 from tutelage.cli._ui import UI, counted
 from tutelage.config import Resolved
 from tutelage.errors import CannotCreateError, MissingInputError, UsageError
@@ -87,7 +87,7 @@ def serve(resolved: Resolved[Serve], ui: UI) -> int:
         lock = lock_of(config.db)
         with Store(config.db) as store, _listen(config) as listening:
             port = listening.getsockname()[1]
-            config = config if resolved.given("project") else replace(config, project=only_of(store))
+            config = config if resolved.given("project") else replace(config, project=_project(store, config))
             secret = secret_at(place(config.db, config.secret_file))
             people, base = People(store.database, secret), _base(config, port)
             link = "" if config.rater else _admin_link(people, config, port)
@@ -99,7 +99,8 @@ def serve(resolved: Resolved[Serve], ui: UI) -> int:
             if link:
                 ui.say(f"admin, once and within an hour: {link}")
             elif not config.rater:
-                ui.say(f"further links: tutelage rate invite --db {config.db} --project {_invited_to(store, config)}")
+                project = _invited_to(store, config, resolved.given("project"))
+                ui.say(f"further links: tutelage rate invite --db {config.db} --project {project}")
             elif wanted or not config.until_done:
                 _tell_rater(config, own, wanted, ui)
             ui.result({"url": base, "admin_link": link, "rater_link": own, "pid": os.getpid(), "db": config.db})
@@ -239,12 +240,16 @@ def _admin_link(people: People, config: Serve, port: int) -> str:
     return f"{_base(config, port)}/join/{token}"
 
 
-def _invited_to(store: Store, config: Serve) -> str:
-    """The project of further links, for the shell; where several are there and none was named: any of them."""
-    from tutelage.store.projects import Projects
+def _project(store: Store, config: Serve) -> str:
+    """The project that nobody named: the only one, or `default`; a rater is not sent into a guessed one of several."""
+    return sole_of(store, config.db) if config.rater or len(names_of(store)) < 2 else NAMELESS
 
-    there = Projects(store.database).names()
-    return shlex.quote(config.project) if config.project in there or not there else "PROJECT"
+
+def _invited_to(store: Store, config: Serve, named: bool) -> str:
+    """The project of further links, for the shell; where several are there and none was named: any of them."""
+    there = names_of(store)
+    known = config.project in there and (named or len(there) == 1)
+    return shlex.quote(config.project) if known or not there else "PROJECT"
 
 
 def _rater_link(people: People, config: Serve, port: int) -> str:

@@ -13,7 +13,7 @@ from tutelage.cli._rate_batches import BatchesConfig, batches
 from tutelage.cli._rate_export import Copy, Export, check_project, copy, export
 from tutelage.cli._rate_invite import Invite, invite
 from tutelage.cli._rate_judge import JudgeConfig, judge
-from tutelage.cli._rate_project import only_project
+from tutelage.cli._rate_project import only_project, tell_if_new
 from tutelage.cli._rate_quality import Project, Select, project, select
 from tutelage.cli._rate_serve import Serve, serve
 from tutelage.cli._rate_stats import COUNTS, show, told_of
@@ -85,6 +85,8 @@ def simulate(resolved: Resolved[Simulate], ui: UI) -> int:
         )
     comparisons = questions_of(config, ui)
     with Store(config.db, create=bool(comparisons)) as store:
+        if comparisons:
+            tell_if_new(store, config.project, config.db, ui)
         asked = store.ask(comparisons, config.project, config.overlap)
         kept = set[str]() if config.awaited else Batches(store.database).asked_now(config.project)
         waiting = [one for one in store.open_questions(config.project) if one.comparison.id not in kept]
@@ -119,12 +121,14 @@ def import_(resolved: Resolved[Import], ui: UI) -> int:
         raise UsageError("raw rows say themselves which questions are gold", fix="leave --gold out")
     if raw:
         with Store(config.db) as store:
+            tell_if_new(store, config.project, config.db, ui)
             asked, given = transfer.load(store, _raw_rows(config.data), config.project)
     else:
         comparisons, judgements, lines = _labels(config)
         for line in lines:
             ui.say(line)
         with Store(config.db) as store:
+            tell_if_new(store, config.project, config.db, ui)
             if config.gold:
                 asked, given = add_gold(store, comparisons, judgements, config.project)
             else:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from tutelage.cli._rate_project import tell_if_new
 from tutelage.cli._ui import UI
 from tutelage.config import Resolved
 from tutelage.errors import DataError, UsageError
@@ -254,4 +255,5 @@ def _ask(config: Config, prompts: Sequence[Prompt], ui: UI) -> int:
     for reason, count in made.notes.items():
         ui.say(f"not asked about: {count} {reason}")
     with Store(config.db) as store:
+        tell_if_new(store, config.project, config.db, ui)
         return store.ask(made.comparisons, project=config.project, overlap=config.overlap)

@@ -91,3 +91,21 @@ def test_to_wait_for_nobody_is_refused(tmp_path: Path):
     assert main(["rate", "serve", "--db", str(tmp_path / "a.db"), "--until-done"]) == 2
     assert main(["rate", "serve", "--db", str(tmp_path / "a.db"), "--minutes", "-1"]) == 2
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_rater_without_questions_is_not_thanked_but_told_how_to_bring_some_in(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    db = str(tmp_path / "u.db")
+    serve = ["rate", "serve", "--db", db, "--port", "0", "--rater", "ann", "--until-done"]
+    for _ in range(2):  # a new database, and an empty one
+        assert main(serve) == 66
+        said = capsys.readouterr()
+        assert "no questions in project default" in said.err and f"rate ask --db {db} --project default" in said.err
+        assert "thank" not in said.out
+    for name in ("news", "sport"):
+        assert main(["rate", "project", "--db", db, "--project", name, "goal=7"]) == 0
+    assert main(serve) == 65
+    assert "--project news or sport" in capsys.readouterr().err
+    with Store(db) as store:
+        assert People(store.database, b"").accounts() == [], "nobody was let in"

@@ -88,6 +88,8 @@ def serve(resolved: Resolved[Serve], ui: UI) -> int:
         with Store(config.db) as store, _listen(config) as listening:
             port = listening.getsockname()[1]
             config = config if resolved.given("project") else replace(config, project=_project(store, config))
+            if config.until_done:
+                _check_questions(store, config)
             secret = secret_at(place(config.db, config.secret_file))
             people, base = People(store.database, secret), _base(config, port)
             link = "" if config.rater else _admin_link(people, config, port)
@@ -243,6 +245,23 @@ def _admin_link(people: People, config: Serve, port: int) -> str:
 def _project(store: Store, config: Serve) -> str:
     """The project that nobody named: the only one, or `default`; a rater is not sent into a guessed one of several."""
     return sole_of(store, config.db) if config.rater or len(names_of(store)) < 2 else NAMELESS
+
+
+def _check_questions(store: Store, config: Serve) -> None:
+    """Refuse to thank a rater for nothing.
+
+    Raises:
+        MissingInputError: nobody has asked anything yet.
+    """
+    from tutelage.store.projects import Projects
+
+    if not Projects(store.database).kinds(config.project):
+        db, project = shlex.quote(config.db), shlex.quote(config.project)
+        raise MissingInputError(
+            f"there are no questions in project {config.project}: {config.rater} has nothing to judge",
+            where=config.db,
+            fix=f"bring some in: tutelage rate ask --db {db} --project {project} --samples ANSWERS.jsonl",
+        )
 
 
 def _invited_to(store: Store, config: Serve, named: bool) -> str:

@@ -95,3 +95,21 @@ def test_a_project_that_is_new_beside_others_is_made_and_said(
     assert "project third is new" in capsys.readouterr().err
     with Store(db) as store:
         assert Projects(store.database).names() == ["other", "school", "skool", "third"]
+
+
+def test_a_project_that_is_made_by_asking_takes_its_kinds_and_overlap(tmp_path: Path, answers: str):
+    def settings(project: str) -> tuple[tuple[str, ...], int]:
+        with Store(tmp_path / "a.db") as store:
+            told = Projects(store.database).settings(project)
+        return told.kinds, told.overlap
+
+    ask = ("rate", "ask", "--db", str(tmp_path / "a.db"), "--samples", answers, "--ranking-size", "3", "--quiet")
+    assert main([*ask, "--project", "all", "--overlap", "2"]) == 0
+    assert settings("all") == (("pair", "ranking", "scores"), 2)
+    assert main([*ask, "--project", "all", "--overlap", "5", "--kinds", "pair"]) == 0
+    assert settings("all") == (("pair", "ranking", "scores"), 2), "it is an admin's word from now on"
+    assert main([*ask, "--project", "few", "--overlap", "1", "--kinds", "scores"]) == 0
+    assert settings("few") == (("scores",), 1)
+    assert main([*ask, "--project", "many", "--overlap", "101"]) == 65
+    with Store(tmp_path / "a.db") as store:
+        assert Projects(store.database).names() == ["all", "few"]

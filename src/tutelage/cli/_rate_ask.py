@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from tutelage.cli._rate_asking import Asking, questions_of
-from tutelage.cli._rate_project import tell_if_new
+from tutelage.cli._rate_project import names_of, tell_if_new
 from tutelage.cli._ui import UI
 from tutelage.config import Resolved
 from tutelage.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from tutelage.types import Comparison
+    from tutelage.store.store import Store
+    from tutelage.types import Comparison, QuestionKind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,14 +54,27 @@ def ask(resolved: Resolved[AskConfig], ui: UI) -> int:
         ui.say(f"{len(chosen)} questions would be asked in project {config.project}")
         return 0
     with Store(config.db) as store:
-        tell_if_new(store, config.project, config.db, ui)
-        asked = store.ask(chosen, config.project, config.overlap)
+        asked = _asked(store, chosen, config, ui)
         counts = store.stats(config.project)
     ui.say(
         f"{asked} new questions in {config.db}, project {config.project}: people judge them by `tutelage rate serve`"
     )
     ui.result({"new_questions": asked, **counts})
     return 0
+
+
+def _asked(store: Store, chosen: Sequence[Comparison], config: AskConfig, ui: UI) -> int:
+    """Ask; how many were new. A project that is made by asking takes its settings from what was asked."""
+    from tutelage.store.projects import KINDS, Projects, ProjectSettings
+
+    projects, new = Projects(store.database), config.project not in names_of(store)
+    tell_if_new(store, config.project, config.db, ui)
+    kinds: tuple[QuestionKind, ...] = tuple(kind for kind in KINDS if any(one.kind == kind for one in chosen))
+    told = ProjectSettings(kinds=kinds, overlap=config.overlap) if new else None  # refused before anything is stored
+    asked = store.ask(chosen, config.project, config.overlap)
+    if told:
+        projects.change(config.project, told, actor="cli")
+    return asked
 
 
 def _chosen(config: AskConfig, made: Sequence[Comparison]) -> list[Comparison]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from tutelage.errors import DataError
 from tutelage.labelers._live import Live
 from tutelage.labelers._posing import Plan
 from tutelage.labelers._trainer import Trainer
@@ -108,3 +111,22 @@ def test_two_rewards_of_one_run_do_not_cancel_each_others_batches(tmp_path: Path
         assert [live.wait(said("a0"), 0) for live in rewards] == [[True], [True]]
         states = [(batch.step, batch.state) for batch in Batches(store.database).all("P")]
         assert states == [(0, "quorum")] * 2 + [(1, "open")] * 2
+
+
+@pytest.mark.parametrize("rehearsal", [False, True])
+def test_a_project_that_is_not_there_beside_others_is_refused_unless_raters_are_invited(
+    rehearsal: bool, tmp_path: Path
+) -> None:
+    url, plan, trainer = str(tmp_path / "r.db"), Plan(project="skool"), Trainer(tmp_path / "run", rehearsal=rehearsal)
+    Live(url, plan, trainer)  # a new database: nothing is mistyped, and a dry run makes none
+    assert (tmp_path / "r.db").exists() is not rehearsal
+    with Store(url) as store:
+        scored_before(store, "ann", "overall", 3.0)
+        people = People(store.database, b"")
+        people.invite("skool", actor="test", role="admin")
+        with pytest.raises(DataError, match="no project 'skool'.*nobody is invited") as caught:
+            Live(url, plan, trainer)
+        assert "--project P;" in str(caught.value)
+        people.invite("skool", actor="test")
+        Live(url, plan, trainer)
+        Live(url, Plan(project="P"), trainer)

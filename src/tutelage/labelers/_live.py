@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from tutelage.errors import MissingInputError, ServiceError, TryAgainError, UsageError
 from tutelage.labelers._asker import asker
-from tutelage.labelers._posing import Key, Plan, Posed, guesses_of, items_of, key, known_of, pose
+from tutelage.labelers._posing import Key, Plan, Posed, check_project, guesses_of, items_of, key, known_of, pose
 from tutelage.labelers._trainer import Trainer
 from tutelage.labelers._voice import Say, Voice
 from tutelage.labelers.simulated import Simulated
@@ -39,6 +39,7 @@ class Live:
         shrinkage: where scores are levelled: how many scores make a rater known; None = they are not.
 
     Raises:
+        DataError: people are to be asked in a project that is not there, beside others that are.
         TryAgainError: of `wait`: the time is over and the plan says stop, or the batch was cancelled.
     """
 
@@ -64,8 +65,8 @@ class Live:
         self._won: dict[Key, dict[str, float]] = {}
         self._closed: list[str] = []
         self._ahead = trainer.ahead if trainer is not None else set[str]()
-        if trainer is not None and not trainer.rehearsal:
-            Store(url).close()  # a database that cannot be used is found before anything is sampled
+        if trainer is not None:
+            self._open(create=not trainer.rehearsal)  # what cannot be used is found before anything is sampled
 
     def wait(self, samples: Sequence[Sample], step: int, guesses: Sequence[float] = ()) -> list[bool]:
         """Post, wait, close; which of `samples` something is known of now."""
@@ -129,6 +130,15 @@ class Live:
     def level(self, rater: str, score: float) -> float:
         """The score as an ordinary rater would have given it, by all that was heard before this batch."""
         return self.scales.level(rater, score)
+
+    def _open(self, create: bool) -> None:
+        try:
+            with Store(self.url, create=create) as store:
+                if self.live:
+                    check_project(self.plan, store, self.url)
+        except MissingInputError:  # of a dry run, which makes nothing
+            if create:
+                raise
 
     def _name(self, samples: Sequence[Sample], step: int) -> str:
         """The batch's: of the run, the step and the answers, so that the same step of the same run finds it again."""

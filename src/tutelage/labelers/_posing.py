@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from tutelage.errors import UsageError
+from tutelage.errors import DataError, UsageError
 from tutelage.store.batches import Batches, Item, Known, Late
 from tutelage.store.labels import digest
+from tutelage.store.people import People
 from tutelage.store.projects import Projects
 from tutelage.store.rows import text_json
 from tutelage.store.store import Store
@@ -52,6 +53,23 @@ class Posed:
 def key(sample: Sample) -> Key:
     """What an answer is found by again."""
     return digest(text_json(sample.prompt.content)), sample.text
+
+
+def check_project(plan: Plan, store: Store, db: str) -> None:
+    """Refuse to ask where nobody looks: a mistyped project would wait for people for ever.
+
+    Raises:
+        DataError: there are other projects, and neither has this one a question or settings nor is a rater invited.
+    """
+    there = Projects(store.database).names()
+    invited = People(store.database, b"").invitations(plan.project)
+    if there and plan.project not in there and not any(one.role == "rater" for one in invited):
+        names = " or ".join([*there[:20], *(["…"] if len(there) > 20 else [])])
+        raise DataError(
+            f"there is no project '{plan.project}' in the database, and nobody is invited to it",
+            where=db,
+            fix=f"--project {names}; a new one: tutelage rate invite --db {db} --project {plan.project}",
+        )
 
 
 def pose(plan: Plan, store: Store, samples: Sequence[Sample]) -> Posed:

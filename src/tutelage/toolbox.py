@@ -24,7 +24,7 @@ from tutelage.models.policy import Policy, Scorer
 from tutelage.models.reference import Reference
 from tutelage.ops.seeds import derive
 from tutelage.rewards import RewardSource
-from tutelage.rewards._named import model_of
+from tutelage.rewards._named import hinted, model_of
 from tutelage.sampling import Sampler, Sampling
 from tutelage.types import Demonstration, Preference, Prompt, Ranking, Rated, TextRow, Unpaired
 
@@ -153,7 +153,7 @@ class Toolbox:
 
     def _critic(self, flag: str, init: str, source: str, name: str) -> Scorer:
         if init == source and (model := model_of(name)):
-            critic = self._scorer(model, "trained", None, single=True)
+            critic = hinted(model, lambda: self._scorer(model, "trained", None, single=True))
         else:
             critic = self._scorer(self.start if init in ("zero", source) else init, "zero", None, single=True)
         self._told(critic)

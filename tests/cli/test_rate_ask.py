@@ -113,3 +113,20 @@ def test_a_project_that_is_made_by_asking_takes_its_kinds_and_overlap(tmp_path: 
     assert main([*ask, "--project", "many", "--overlap", "101"]) == 65
     with Store(tmp_path / "a.db") as store:
         assert Projects(store.database).names() == ["all", "few"]
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "said"),
+    [
+        ("strength=12", 65, "out of range: strength (0 to 9)"),
+        ("kinds=duel", 65, "kinds (some of pair, ranking, scores, best, edit)"),
+        ("strength=two", 2, "'two' is not a whole number"),
+        ("gold_rate=often", 2, "'often' is not a number"),
+        ("tie=perhaps", 2, "'perhaps' is not yes or no"),
+    ],
+)
+def test_a_setting_that_does_not_fit_says_what_is_wanted(
+    change: str, code: int, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert main(["rate", "project", "--db", str(tmp_path / "a.db"), change]) == code
+    assert said in capsys.readouterr().err

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 
 from rewards import news_ratings as world
 from tutelage._http import Service
-from tutelage.errors import UsageError
+from tutelage.errors import MissingInputError, UsageError
+from tutelage.models.load import load_scorer
 from tutelage.rewards import classical
 from tutelage.rewards._named import FORMS, People, Tools, folders, model_of, named
 from tutelage.rewards.classical import Classical
@@ -187,7 +189,8 @@ def test_what_is_no_form_gets_the_list_of_forms(text: str, said: str, asked: Ask
     ("text", "said"),
     [
         ("people:r.db?raterz=default", "unknown option 'raterz'[\\s\\S]*did you mean 'raters'"),
-        ("people:r.db?n=many", "n=many cannot be read"),
+        ("people:r.db?n=many", "n=many cannot be read: 'many' is not a whole number"),
+        ("human?deadline=soon", "deadline=soon cannot be read: 'soon' is not a number"),
         ("people:r.db?join=median", "choices: mean, max"),
         ("people:r.db?n=0", "n is 1 or more"),
         ("http://localhost:1/#batch=0", "batch is 1 or more"),
@@ -199,6 +202,17 @@ def test_what_is_no_form_gets_the_list_of_forms(text: str, said: str, asked: Ask
 def test_options_are_checked_with_a_suggestion(text: str, said: str, asked: Asked) -> None:
     with pytest.raises((UsageError, FileNotFoundError), match=said):
         named(text, asked.tools)
+
+
+@pytest.mark.parametrize(("text", "near"), [("humn", "human"), ("0.5*peeple + taste:news", "people"), ("mymodel", "")])
+def test_a_word_near_one_of_the_grammar_is_suggested_where_there_is_no_such_model(
+    text: str, near: str, asked: Asked
+) -> None:
+    tools = replace(asked.tools, model=lambda name, lower: cast(Any, load_scorer(name)))
+    with pytest.raises(MissingInputError, match="there is no model folder") as caught:
+        named(text, tools)
+    assert "check the path" in str(caught.value)
+    assert ("did you mean" in str(caught.value)) is bool(near) and f"'{near}" in str(caught.value)
 
 
 def test_the_maximum_of_raters_comes_with_a_warning_and_a_watched_reward_learns_nothing(asked: Asked) -> None:

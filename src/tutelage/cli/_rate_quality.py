@@ -117,7 +117,9 @@ def _value(name: str, text: str, before: Any) -> Any:
             return tuple(part.strip() for part in text.split(",") if part.strip())
         return type(before)(text)
     except (KeyError, ValueError) as error:
-        raise UsageError(f"{name}={text} is no {type(before).__name__}") from error
+        number = "a whole number" if isinstance(before, int) else "a number"
+        wanted = "yes or no" if isinstance(before, bool) else number
+        raise UsageError(f"{name}={text} cannot be read: '{text}' is not {wanted}") from error
 
 
 def _check_method(name: str) -> None:

@@ -10,13 +10,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 from tutelage.config import suggest
-from tutelage.errors import UsageError
+from tutelage.errors import MissingInputError, ServiceError, UsageError
 from tutelage.rewards import classical
 from tutelage.rewards._lack import PREFIX
+
+T = TypeVar("T")
 
 FORMS = {
     "FOLDER or hub id": "a reward model, neural or classical",
@@ -35,6 +37,10 @@ CALL = re.compile(r"\s*(normalise|clip)\((.*)\)\s*", re.DOTALL)
 PEOPLE = re.compile(r"(?:people|human)(?=[:#?]|$):?([^#?]*)(?:#([^?]*))?(?:\?(.*))?", re.DOTALL)
 """people:SOURCE#ASPECT,…?OPTIONS; `human` is another word for it, and without SOURCE it is --db"""
 LATE = ("wait", "train", "model", "stop")
+NUMBERS: dict[Callable[[str], Any], str] = {int: "a whole number", float: "a number"}
+"""reader of an option → what it wants, in words; Python's own words are no user's"""
+WORDS = ("human", "people", "taste", "judge", "normalise", "clip")
+"""what a mistyped name may have meant; a word without a colon is a folder's name or a hub's id else"""
 LOWER = re.compile(r"(.+)@lcb(?:=(\d+\.?\d*|\.\d+))?", re.DOTALL)
 
 
@@ -79,6 +85,17 @@ def unknown(what: str, hint: str | None = None) -> UsageError:
     return UsageError(what, fix=f"{hint + ' ' if hint else ''}a reward is one of\n       {listed}")
 
 
+def hinted(name: str, load: Callable[[], T]) -> T:
+    """What `load` makes of a reward model's name; where there is no such model, words near that name are suggested."""
+    try:
+        return load()
+    except (MissingInputError, ServiceError) as error:
+        hint = suggest(name, WORDS)
+        if hint is None:
+            raise
+        raise type(error)(error.what, where=error.where, fix=f"{hint} Or {error.fix}" if error.fix else hint) from error
+
+
 def exists(text: str) -> bool:
     """Whether there is such a file or folder; a sum may be longer than any file's name."""
     try:
@@ -99,7 +116,8 @@ def read_options(name: str, text: str | None, known: Mapping[str, Callable[[str]
         except UsageError:
             raise
         except ValueError as error:
-            raise UsageError(f"{name}: {key}={value} cannot be read: {error}") from error
+            why = f"'{value}' is not {NUMBERS[known[key]]}" if known[key] in NUMBERS else str(error)
+            raise UsageError(f"{name}: {key}={value} cannot be read: {why}") from error
     if text and not found:
         raise UsageError(f"{name}: '{text}' is no list of options", fix="write key=value&key=value")
     return found

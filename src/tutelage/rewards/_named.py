@@ -21,6 +21,7 @@ from tutelage.rewards._grammar import (
     PEOPLE,
     exists,
     folders,
+    hinted,
     model_of,
     one_of,
     people_options,
@@ -41,7 +42,7 @@ from tutelage.rewards.normalised import Normalised
 from tutelage.rewards.remote import Remote
 from tutelage.rewards.taste import TasteReward
 
-__all__ = ["FORMS", "People", "Tools", "folders", "model_of", "named"]
+__all__ = ["FORMS", "People", "Tools", "folders", "hinted", "model_of", "named"]
 
 _JUDGE = re.compile(r"(https?://[^#?]+)#([^?]+)(?:\?(.*))?", re.DOTALL)
 
@@ -150,7 +151,7 @@ def _source(name: str, tools: Tools, watched: bool) -> RewardSource:
 def _neural(name: str, tools: Tools) -> RewardSource:
     found = LOWER.fullmatch(name)
     if found is None:
-        return tools.model(name, 0.0)
+        return hinted(name, lambda: tools.model(name, 0.0))
     return tools.model(found[1], float(found[2] or 1.0))
 
 

@@ -52,27 +52,24 @@ class ProjectSettings:
     """tasks are handed out"""
 
     def __post_init__(self) -> None:
-        wrong = [
-            name
-            for name, right in {
-                "overlap": 1 <= self.overlap <= 100,
-                "lease_seconds": 30 <= self.lease_seconds <= 86400,
-                "goal": 0 <= self.goal <= 100_000,
-                "strength": 0 <= self.strength <= 9,
-                "gold_rate": 0 <= self.gold_rate <= 0.5,
-                "repeat_rate": 0 <= self.repeat_rate <= 0.5,
-                "random_share": 0.2 <= self.random_share <= 1,
-                "budget": self.budget >= 0,
-                "quiz": 0 <= self.quiz <= 100,
-                "pass_mark": 0 <= self.pass_mark <= 1,
-                "kinds": bool(self.kinds) and set(self.kinds) <= set(KINDS),
-                "flags": set(self.flags) <= set(FLAGS),
-                "title": len(self.title) <= 200,
-            }.items()
-            if not right
-        ]
+        ranges = {
+            "overlap": (1 <= self.overlap <= 100, "1 to 100"),
+            "lease_seconds": (30 <= self.lease_seconds <= 86400, "30 to 86400"),
+            "goal": (0 <= self.goal <= 100_000, "0 to 100000"),
+            "strength": (0 <= self.strength <= 9, "0 to 9"),
+            "gold_rate": (0 <= self.gold_rate <= 0.5, "0 to 0.5"),
+            "repeat_rate": (0 <= self.repeat_rate <= 0.5, "0 to 0.5"),
+            "random_share": (0.2 <= self.random_share <= 1, "0.2 to 1"),
+            "budget": (self.budget >= 0, "0 or more"),
+            "quiz": (0 <= self.quiz <= 100, "0 to 100"),
+            "pass_mark": (0 <= self.pass_mark <= 1, "0 to 1"),
+            "kinds": (bool(self.kinds) and set(self.kinds) <= set(KINDS), f"some of {', '.join(KINDS)}"),
+            "flags": (set(self.flags) <= set(FLAGS), f"some of {', '.join(FLAGS)}, or none"),
+            "title": (len(self.title) <= 200, "200 letters at most"),
+        }
+        wrong = [f"{name} ({wanted})" for name, (right, wanted) in ranges.items() if not right]
         if wrong:
-            raise DataError(f"settings out of range: {', '.join(wrong)}")
+            raise DataError(f"settings out of range: {'; '.join(wrong)}")
 
 
 @dataclass(frozen=True)

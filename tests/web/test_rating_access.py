@@ -198,3 +198,23 @@ def test_what_happens_is_said_aloud(room: Room, chrome: Any):
     press(page, "z")
     next_task(page, task)
     assert page.inner_text(told).startswith("Taken back.")
+
+
+@pytest.mark.parametrize(("locale", "asked"), [("en-GB", "new invitation link"), ("zh-CN", "新的邀请链接")])
+def test_signing_out_is_asked_once_more_also_by_keyboard(locale: str, asked: str, room: Room, chrome: Any):
+    room.ask("pair", TWO, copies=2)
+    page = room.enter(chrome, locale=locale)
+    press(page, "?")
+    page.locator("[data-test=sign-out]").focus()
+    press(page, "Enter")
+    assert asked in page.inner_text("dialog.help [role=alert]")
+    press(page, "Enter")  # the same key again stays
+    page.wait_for_selector("dialog.help [role=alert]", state="detached")
+    press(page, "Enter", "Escape")
+    page.wait_for_selector("dialog", state="detached")
+    press(page, "?")
+    assert page.locator("dialog.help [role=alert]").count() == 0, "leaving the window takes the question back"
+    assert page.evaluate("fetch('/api/v1/me').then(reply => reply.status)") == 200
+    page.locator("[data-test=sign-out]").focus()
+    press(page, "Enter", "Tab", "Enter")
+    page.wait_for_url("**/signed-out")

@@ -1,6 +1,6 @@
 // The sheet behind "?": what the keys do now, how to change them, and the few settings.
 
-import { useContext, useState } from "preact/hooks";
+import { useContext, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Frame, type Settings } from "./dialogs";
 import { Keys, OURS, assign, canBe, keyFor, type Keymap } from "./keymap";
 import { Key } from "./key";
@@ -41,8 +41,28 @@ export function HelpDialog({ task, settings, setSettings, setKeymap, close }: Pr
           {(["", "light", "dark"] as const).map((theme) => <button type="button" aria-pressed={settings.theme === theme} onClick={() => setSettings({ ...settings, theme })}>{say(`theme_${theme || "system"}`)}</button>)}
         </div>
       </section>
-      <form method="post" action="/logout" class="sheet-foot"><button type="submit" class="button small">{say("sign_out")}</button></form>
+      <SignOut />
     </Frame>
+  );
+}
+
+/** The way back is a new invitation, so it is asked once more; the key that asks lies on "stay" and does not answer too. */
+function SignOut() {
+  const say = useWords();
+  const [sure, ask] = useState(false);
+  const next = useRef<HTMLButtonElement>(null);
+  const moved = useRef(false);
+  useLayoutEffect(() => {
+    if (moved.current) next.current?.focus();
+    moved.current = true;
+  }, [sure]);
+  if (!sure) return <div class="sheet-foot"><button type="button" class="button small" data-test="sign-out" ref={next} onClick={() => ask(true)}>{say("sign_out")}</button></div>;
+  return (
+    <form method="post" action="/logout" class="sheet-foot sign-out">
+      <p class="small" role="alert">{say("sign_out_sure")}</p>
+      <button type="button" class="button small" ref={next} onClick={() => ask(false)}>{say("stay")}</button>
+      <button type="submit" class="button small danger">{say("sign_out")}</button>
+    </form>
   );
 }
 

@@ -14,6 +14,7 @@ from tutelage.batches import TokenBatch
 from tutelage.data.template import Renderer, fix_tokenizer
 from tutelage.errors import DataError, DivergedError, MissingInputError, ServiceError, TutelageError, UsageError
 from tutelage.models import lora as adapters
+from tutelage.models._hub import reach
 from tutelage.models.attention import plug_in
 from tutelage.models.heads import Heads
 from tutelage.models.lora import LoRA
@@ -80,7 +81,7 @@ def load_tokenizer(path: str) -> Any:
 def _tokenizer(path: str) -> Any:
     from transformers import AutoTokenizer
 
-    return _fetch(path, lambda: AutoTokenizer.from_pretrained(path), "tokenizer")
+    return _fetch(path, lambda: AutoTokenizer.from_pretrained(path, **reach(looks_local(path))), "tokenizer")
 
 
 def looks_local(path: str) -> bool:
@@ -229,6 +230,7 @@ def _load(model_class: Any, path: str, **options: Any) -> Any:
     folder = Path(path)
     if folder.is_dir() and adapters.is_adapter(folder):
         return _fetch(path, lambda: adapters.merged(model_class, folder, use_safetensors=True, **options))
+    options |= reach(looks_local(path))
     return _fetch(path, lambda: model_class.from_pretrained(path, use_safetensors=True, **options))
 
 
@@ -274,7 +276,7 @@ def _is_classifier(path: str) -> bool:
     folder = Path(path)
     if folder.is_dir() and adapters.is_adapter(folder):
         return adapters.task(folder) == "SEQ_CLS"
-    architectures = AutoConfig.from_pretrained(path).architectures or [""]
+    architectures = AutoConfig.from_pretrained(path, **reach(looks_local(path))).architectures or [""]
     return "SequenceClassification" in architectures[0]
 
 

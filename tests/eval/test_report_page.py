@@ -127,6 +127,12 @@ def test_a_lone_run_is_enough(tmp_path: Path) -> None:
     assert any(tag == "svg" and attributes.get("aria-label") == "loss" for tag, attributes in page.tags)
 
 
+def test_the_row_of_step_0_is_no_step(tmp_path: Path) -> None:
+    rows = '{"step": 0, "preflight/kl": 0.0}\n{"step": 1, "loss": 2.0}\n{"step": 2, "loss": 1.5}\n'
+    (tmp_path / "metrics.jsonl").write_text(rows, encoding="utf-8")
+    assert "2 steps" in Page(render([tmp_path])).text
+
+
 def test_a_torn_line_is_left_out_and_said(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text('{"step": 1, "loss": null}\n{"step": 2, "lo', encoding="utf-8")
     assert "1 unreadable lines were left out of" in Page(render([tmp_path])).text

@@ -74,7 +74,7 @@ def run_view(run: RunFolder, roots: Sequence[Path]) -> dict[str, Any]:
     return {
         "name": run.name,
         "command": run.command if run.command != run.name else "",
-        "steps": len(run.rows),
+        "steps": sum(row["step"] > 0 for row in run.rows),  # the row of step 0 looks at what is there before training
         "charts": charts,
         "more": more,
         "samples": [_sample(row) for row in _spread(run.samples, _MOST_SAMPLES)],

@@ -12,8 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from demo_room import sampled
 from tutelage.cli.demo import Config, commands
 from tutelage.cli.main import main
+from tutelage.store.store import Store
+from tutelage.types import Judgement
 
 KEYS = {
     "gold_before", "gold_after", "gold_gain", "gold_gain_low", "win_rate", "win_rate_low", "stop_rate", "kl",
@@ -38,12 +41,27 @@ def test_commands_are_printed_and_nothing_is_run(capsys, tmp_path):
     assert not out.exists()
 
 
-def test_to_be_a_rater_adds_three_commands_and_changes_none(tmp_path):
+def test_to_be_a_rater_adds_four_commands_and_changes_none(tmp_path):
     alone, served = (commands(Config(out=tmp_path, serve=serve)) for serve in (False, True))
     added = [command for command in served if command not in alone]
-    assert [command.words[:2] for command in added] == [("rate", name) for name in ("project", "ask", "serve")]
+    assert [command.words[:2] for command in added] == [("rate", name) for name in ("project", "ask", "serve", "stats")]
     assert [command for command in served if command not in added] == alone
-    assert served.index(added[-1]) + 1 == [command.words[1] for command in served].index("simulate")
+    simulated = [command.words[1] for command in served].index("simulate")
+    assert [served.index(command) - simulated for command in added] == [-3, -2, -1, 1]
+
+
+def test_the_printed_commands_alone_tell_how_the_user_chose(tmp_path):
+    sampled(tmp_path)
+    served = commands(Config(out=tmp_path, serve=True, serve_tasks=2))
+    for command in [one for one in served if one.words[0] in ("rate", "report")]:
+        if command.words[1] == "serve":
+            with Store(tmp_path / "ratings.db") as store:
+                asked = store.comparisons()
+                store.answer_many([Judgement(f"y{one.id}", one.id, "you", (1, 2), shown=(0, 1)) for one in asked])
+        elif command.words[1] != "export":
+            assert main([*command.words, "--quiet"]) == 0, command
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert 'scope="row">you</th>' in page
 
 
 def demo(out: Path, *flags: str) -> subprocess.Popen[str]:

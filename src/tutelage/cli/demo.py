@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from tutelage.cli._demo_people import YOU, is_rating, tell, with_you, worth_of_you
+from tutelage.cli._demo_people import YOU, with_you
 from tutelage.cli._ui import UI
 from tutelage.config import Resolved
 from tutelage.errors import UsageError
@@ -53,16 +53,11 @@ def run(resolved: Resolved[Config], ui: UI) -> int:
     extra = [flag for flag, on in {"--quiet": ui.quiet, "--debug": ui.debug}.items() if on]
 
     def execute(words: Sequence[str]) -> int:
-        code = main([*words, *extra])
-        if config.serve and code == 0 and is_rating(words):
-            tell(worth_of_you(config.out, TASTE), ui)
-        return code
+        return main([*words, *extra])
 
     flow = Flow(config.out, execute, ui.say)
     try:
         flow.run(plan[:-1])
-        if config.serve:
-            write_json(config.out / "people.json", worth_of_you(config.out, TASTE).as_json())
         write_json(config.out / "summary.json", _summary(config, flow))
         flow.run(plan)
     except Stopped as stopped:
@@ -110,7 +105,7 @@ def commands(config: Config) -> list[Command]:
     if not config.serve:
         return whole
     served = {"rater": YOU, "language": config.serve_language, "until_done": True, "minutes": config.serve_minutes}
-    return with_you(whole, out, RATE | seed, config.serve_tasks, served)
+    return with_you(whole, out, RATE | seed, config.serve_tasks, served, TASTE)
 
 
 TASTE = "news"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from tutelage.cli._rate_ask import AskConfig, ask
 from tutelage.cli._rate_asking import Asking, questions_of
@@ -21,6 +21,9 @@ from tutelage.cli._ui import UI, counted
 from tutelage.config import Resolved
 from tutelage.errors import DataError, UsageError
 from tutelage.types import Preference, Ranking
+
+if TYPE_CHECKING:
+    from tutelage.store.store import Store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +69,10 @@ class Stats:
     """questions and judgements that belong together; not given: the only project there is"""
     out: str = ""
     """also write everything to this JSON file"""
+    rater: str = ""
+    """instead: how often this rater (an id) chose as the others and as --taste; reports read it from people.json"""
+    taste: str = ""
+    """hidden taste to compare --rater with: `news`, or package.module:function"""
 
 
 def simulate(resolved: Resolved[Simulate], ui: UI) -> int:
@@ -196,8 +203,12 @@ def stats(resolved: Resolved[Stats], ui: UI) -> int:
     from tutelage.store.store import Store
 
     config = resolved.config
+    if bool(config.rater) != bool(config.taste):
+        raise UsageError("--rater and --taste go together", fix="give both, or neither for everything else")
     with Store(config.db, create=False) as store:
         check_project(store, config.project, config.db)
+        if config.rater:
+            return _compare(config, store, ui)
         told = told_of(store, config.project)
     counting = [line for line in told["raters"] if line["rater"] not in told["excluded"]]
     totals = {key: told[key] for key in COUNTS} | {"raters": len(counting)}
@@ -208,6 +219,21 @@ def stats(resolved: Resolved[Stats], ui: UI) -> int:
 
         write(config.out, [told])
     ui.result(told)
+    return 0
+
+
+def _compare(config: Stats, store: Store, ui: UI) -> int:
+    """One rater against the others and a hidden taste, on that rater's own pairs."""
+    from tutelage.data.jsonl import write
+    from tutelage.data.taste import named_taste
+    from tutelage.labelers._worth import worth
+
+    found = worth(store, config.project, config.rater, named_taste(config.taste))
+    for line in found.lines():
+        ui.say(line)
+    if config.out:
+        write(config.out, [found.as_json()])
+    ui.result(found.as_json())
     return 0
 
 

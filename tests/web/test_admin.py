@@ -5,7 +5,9 @@ from __future__ import annotations
 import html
 import json
 import re
+import shlex
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from starlette.applications import Starlette
@@ -13,12 +15,14 @@ from starlette.testclient import TestClient
 
 from hostile import CORPUS
 from rating_room import HOST, OPEN, SECRET, Enter, answer, questions, take
+from tutelage.cli.main import main
 from tutelage.labelers import _desk
 from tutelage.labelers._consensus import report
 from tutelage.store.people import People
 from tutelage.store.projects import Aspect, Projects, ProjectSettings
 from tutelage.store.store import Store
 from tutelage.types import Comparison, Judgement, Prompt, Sample
+from tutelage.web._pages import words
 from tutelage.web._settings import Settings
 from tutelage.web.app import create_app
 
@@ -237,6 +241,21 @@ def test_every_export_is_json_lines_now_and_of_the_past(kind: str, admin: TestCl
     assert admin.post(f"{IN}/exports", data={"kind": kind, "at": "soon"}).status_code == 400
     elsewhere = admin.post(f"{IN}/exports", data={"kind": kind, "at": "2001-01-01T08:00:00+08:00"})
     assert "20010101T000000Z" in elsewhere.headers["content-disposition"], "a time that names its zone is of that zone"
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_each_file_that_the_shown_export_writes_is_explained(
+    language: str, admin: TestClient, judged: Store, tmp_path: Path
+):
+    admin.post("/language", data={"language": language, "back": "/admin"})
+    page = html.unescape(admin.get(f"{IN}/exports").text)
+    command = shlex.split(re.search(r"tutelage (rate export .*?)\n", page).group(1))  # type: ignore[union-attr]
+    command[command.index("--out") + 1] = str(tmp_path / "pairs.jsonl")
+    command[command.index("--db") + 1] = str(judged.database.path)
+    assert main(command) == 0
+    made = {path.name for path in tmp_path.iterdir() if path.suffix == ".jsonl"}
+    explained = set(re.findall(r"<dt>(pairs\.[a-z.]+)</dt><dd>[^<]+</dd>", page))
+    assert len(made) >= 3 and made <= explained == set(words(language)["admin"]["exports"]["files"])
 
 
 def test_looking_changes_nothing(admin: TestClient, judged: Store):

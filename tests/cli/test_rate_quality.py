@@ -86,6 +86,47 @@ def test_an_excluded_rater_leaves_exports_and_comes_back_by_asking_for_before(
             People(store.database, b"").exclude("default", "liar", False, reason="", actor="test")
 
 
+def test_an_export_names_whose_judgements_weigh_nothing(
+    rated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _export(rated, tmp_path / "pairs.jsonl")
+    assert "liar: 80 judgements weigh nothing (no better than chance)" in " ".join(capsys.readouterr().err.split())
+    weights = {name: told["weight"] for name, told in _rows(tmp_path / "pairs.origin.jsonl")[0]["raters"].items()}
+    assert weights["liar"] == 0 and min(weights[name] for name in ("ann", "bob", "cleo")) > 0.5
+    told = {line["rater"]: line["weight"] for line in _stats(rated, tmp_path)["raters"]}
+    assert told == {name: round(weight, 4) for name, weight in weights.items()}
+    capsys.readouterr()
+    _export(rated, tmp_path / "alike.jsonl", "--weights", "none")
+    assert "weigh" not in capsys.readouterr().err
+
+
+def test_one_rater_is_compared_with_the_others_and_a_taste(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], rated: Path
+) -> None:
+    (tmp_path / "likes_good.py").write_text("def score(meta, text):\n    return {'overall': float(text == 'good')}\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    words = ["rate", "stats", "--db", str(rated), "--rater", "ann"]
+    assert main([*words, "--taste", "likes_good:score", "--out", str(tmp_path / "people.json")]) == 0
+    told = json.loads((tmp_path / "people.json").read_text(encoding="utf-8"))
+    assert (told["rater"], told["judged"], told["with_taste"]["of"]) == ("ann", 80, 80)
+    assert "ann: 80 pairs judged (0 ties, 0 skipped)" in capsys.readouterr().out
+    assert main(words) == 2
+    assert "--rater and --taste go together" in capsys.readouterr().err
+
+
+def test_stats_say_why_there_is_no_interval(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prompt = Prompt("p", "Which?")
+    said = tuple(Sample(f"s{name}", prompt, name, model=name) for name in "abc")
+    with Store(tmp_path / "one.db") as store:
+        store.ask([Comparison("q", "ranking", prompt, said)], overlap=2)
+        for rater, ranks in (("ann", (1, 2, 3)), ("bo", (3, 2, 1))):
+            store.answer(Judgement(rater, "q", rater, ranks, shown=(0, 1, 2)))
+    assert main(["rate", "stats", "--db", str(tmp_path / "one.db")]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "tau-b of two raters -1.00 (no interval: one prompt)" in told
+    assert "log odds, no interval: one prompt" in told and "to look at again: 1 question," in told
+
+
 def test_every_export_has_an_origin_of_its_own(rated: Path, tmp_path: Path) -> None:
     _export(rated, tmp_path / "pairs.jsonl", "--weights", "none")
     _export(rated, tmp_path / "pairs.believed.jsonl.gz")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from itertools import product
 from random import Random
 from typing import Any
 
 import pytest
 
 from tutelage.labelers._consensus import Weighting, consensus, report
+from tutelage.labelers._export import Export, Wanted
 from tutelage.labelers._pairing import ASPECTS, Pairing, questions
 from tutelage.labelers.simulated import DEFAULT, Rater, Simulated
 from tutelage.store.decisions import Decisions
@@ -73,6 +75,26 @@ def test_the_bad_raters_are_found(judged: Store) -> None:
     ordinary = [weight for name, weight in weights.items() if name not in ("adversary", "careless", "lefty")]
     assert max(weights["careless"], weights["lefty"]) < min(ordinary)
     assert min(ordinary) > 0.5
+
+
+@pytest.mark.parametrize("without", [(), ("ada", "lefty")])
+def test_a_rater_weighs_in_the_report_what_they_weigh_in_every_export(without: tuple[str, ...]) -> None:
+    store = Store(":memory:")
+    said = [
+        Sample(f"p{n}-{j}", prompt, f"answer {j} to {n}", model=f"m{j % 2}")
+        for n in range(30)
+        for prompt in [Prompt(f"p{n}", f"? {n}", {})]
+        for j in range(4)
+    ]
+    store.ask(questions(said, "default", Pairing()).comparisons, overlap=3)
+    Simulated(DEFAULT, taste, 0).label(store)
+    told = {line["rater"]: line["weight"] for line in report(store, without=without)["raters"]}
+    assert len(told) == len(DEFAULT) and {told[name] for name in without} <= {None}
+    for kind, pool in product(("preference", "unpaired", "ranking", "rated", "per-rater"), (True, False)):
+        made = Export(store, "default", Wanted(kind, pool=pool), without=without)
+        assert list(made.rows())
+        weights = {name: round(weight, 4) for name, weight in made.weights.items()}
+        assert told == weights | dict.fromkeys(without), (kind, pool)
 
 
 def test_preference_weights_are_loss_weights(judged: Store) -> None:
@@ -139,3 +161,46 @@ def test_what_an_admin_has_decided_is_no_doubt_any_more_and_scores_that_differ_a
     assert doubts() == {"pair": "split"}
     decisions.decide("default", 3, Judgement("", "", "", (1, 1)), actor="admin")
     assert doubts() == {}
+
+
+def _three_ranked(store: Store, prompts: int) -> None:
+    """On each prompt a ranking and a pair of answers by two models, which two raters order against each other."""
+    asked: list[Comparison] = []
+    for number in range(prompts):
+        prompt = Prompt(f"p{number}", f"? {number}", {})
+        said = tuple(Sample(f"{name}{number}", prompt, f"{name} {number}", model=name) for name in "abc")
+        asked += [Comparison(f"r{number}", "ranking", prompt, said), Comparison(f"c{number}", "pair", prompt, said[:2])]
+    store.ask(asked, overlap=2)
+    for one in asked:
+        for rater, order in (("ann", (1, 2, 3)), ("bo", (3, 2, 1))):
+            ranks = order if one.kind == "ranking" else (1, 2) if rater == "ann" else (2, 1)
+            shown = tuple(range(len(ranks)))
+            store.answer(Judgement(f"{rater}-{one.id}", one.id, rater, ranks, shown=shown))
+
+
+@pytest.mark.parametrize("prompts", [1, 2, 3])
+def test_fewer_than_three_prompts_give_no_interval(prompts: int) -> None:
+    store = Store(":memory:")
+    _three_ranked(store, prompts)
+    told = report(store)
+    names = ("agreement", "alpha", "fleiss", "ac1")
+    found = [(line[name], line[f"{name}_low"]) for line in told["agreement"] for name in names]
+    ranking = next(line for line in told["agreement"] if line["question"] == "ranking")
+    found.append((ranking["tau_b"], ranking["tau_b_low"]))
+    found += [(one["value"], one["low"]) for one in (told["ceiling"], told["models"]["side"])]
+    found += [(one["value"], one["low"]) for one in told["models"]["strengths"]]
+    assert all(value is not None for value, _ in found)
+    assert {low is None for _, low in found} == {prompts < 3}
+    assert {line["prompts"] for line in told["agreement"]} == {prompts} == {ranking["tau_b_prompts"]}
+    assert told["ceiling"]["prompts"] == told["models"]["prompts"] == prompts
+
+
+def test_a_question_is_to_be_looked_at_once_however_many_of_its_pairs_are_in_doubt() -> None:
+    store = Store(":memory:")
+    _three_ranked(store, 2)
+    store.answer(Judgement("eve-r0", "r0", "eve", (2, 3, 1), shown=(0, 1, 2), flags=("unsafe",)))
+    doubts = report(store)["adjudicate"]
+    assert sorted(line["question"] for line in doubts) == ["c0", "c1", "r0", "r1"]
+    told = {line["question"]: (line["reason"], line["votes"]) for line in doubts}
+    assert told == {"r0": ("flagged", 3), "r1": ("split", 2), "c0": ("split", 2), "c1": ("split", 2)}
+    assert all(0.5 <= line["certainty"] < 0.95 for line in doubts)

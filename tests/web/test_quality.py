@@ -132,6 +132,26 @@ def undone_task() -> dict[str, Any]:
     return {"id": "t1", "shown": [0, 1], "kind": "pair"}
 
 
+@pytest.mark.parametrize(("language", "few", "reading"), [
+    ("en", "no interval: one prompt", "too few prompts to say"),
+    ("zh", "无区间：只有一个提示", "提示太少，尚难判断"),
+])  # fmt: skip
+def test_one_prompt_gives_no_interval_and_its_ranking_one_line(
+    language: str, few: str, reading: str, store: Store, enter: Enter
+):
+    prompt = Prompt("p", "Which?")
+    said = tuple(Sample(f"s{name}", prompt, name, model=name) for name in "abc")
+    store.ask([Comparison("q", "ranking", prompt, said)], overlap=2)
+    orders = (("ann", (1, 2, 3)), ("bo", (3, 2, 1)))
+    store.answer_many([Judgement(rater, "q", rater, ranks, shown=(0, 1, 2)) for rater, ranks in orders])
+    admin = enter("Dana", role="admin")
+    admin.post("/api/v1/language", json={"language": language})
+    agreement, board = (admin.get(f"{IN}/{page}").text for page in ("agreement", "leaderboard"))
+    assert agreement.count(few) == 6, "the tile, the two figures above, and three other measures"
+    assert reading in agreement and reading in board.lower() and board.count(few) == 3
+    assert agreement.count(f'href="{IN}/questions/1"') == 1
+
+
 def test_a_doubtful_question_is_decided_and_may_become_gold(store: Store, enter: Enter):
     store.ask(questions(3), overlap=2)
     for number, (ann, bob) in enumerate((((1, 2), (2, 1)), ((1, 2), (1, 2)), ((2, 1), (2, 1)))):

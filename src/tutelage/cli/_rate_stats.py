@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from tutelage.cli._ui import counted
+
 if TYPE_CHECKING:
     from tutelage.cli._ui import UI
     from tutelage.store.store import Store
@@ -91,7 +93,8 @@ def show(told: Mapping[str, Any], ui: UI) -> None:
     ui.table(lines, "agreement (1 = perfect; all but the first: 0 = by chance; 95% intervals over prompts)")
     for line in told["agreement"]:
         if line.get("tau_b") is not None:
-            ui.say(f"{line['question']}: Kendall's tau-b of two raters {_with_interval(line, 'tau_b')}")
+            alike = _with_interval(line | {"prompts": line["tau_b_prompts"]}, "tau_b")
+            ui.say(f"{line['question']}: Kendall's tau-b of two raters {alike}")
     shown = [{short: _short(line[key]) for key, short in _COLUMNS.items()} for line in told["raters"]]
     for row, line in zip(shown, told["raters"], strict=True):
         row["rater"] = called(line["rater"], line["name"])
@@ -104,30 +107,38 @@ def show(told: Mapping[str, Any], ui: UI) -> None:
         who = called(rater, told["names"][rater])
         ui.say(f"{who} is excluded from all this and from exports: {reason or 'no reason given'}")
     if told["models"]:
-        ui.table(told["models"]["strengths"], "models (log odds, 95% intervals over prompts)")
-        side = told["models"]["side"]
-        ui.say(f"standing left adds {_with_interval({'side': side['value']} | _ends(side), 'side')} log odds")
+        models = told["models"]
+        few = _few(models["prompts"])
+        ui.table(models["strengths"], f"models (log odds, {few or '95% intervals over prompts'})")
+        ui.say(f"standing left adds {_bounded(models['side'], models['prompts'])} log odds")
     if told["ceiling"]:
         ceiling = told["ceiling"]
-        ui.say(
-            "one rater chooses what the others choose together: "
-            f"{ceiling['value']:.3f} ({ceiling['low']:.3f} to {ceiling['high']:.3f})"
-        )
+        ui.say(f"one rater chooses what the others choose together: {_bounded(ceiling, ceiling['prompts'], 3)}")
     if told["adjudicate"]:
         first = ", ".join(f"{line['question']} ({line['reason']})" for line in told["adjudicate"][:3])
-        ui.say(f"to look at again: {len(told['adjudicate'])} questions, first {first}; all of them with --out")
+        count = counted(len(told["adjudicate"]), "question")
+        ui.say(f"to look at again: {count}, first {first}; all of them with --out")
     if told["votes_per_pair"] < 1.5:
         ui.warn("few pairs have more than one vote, so the raters cannot be checked by each other: ask several of them")
-
-
-def _ends(interval: Mapping[str, float]) -> dict[str, float]:
-    return {"side_low": interval["low"], "side_high": interval["high"]}
 
 
 def _with_interval(line: Mapping[str, Any], name: str) -> str:
     if line[name] is None:
         return f"undefined: {line['undefined'] or 'no variation'}"
-    return f"{line[name]:.2f} ({line[f'{name}_low']:.2f} to {line[f'{name}_high']:.2f})"
+    ends = {"value": line[name], "low": line[f"{name}_low"], "high": line[f"{name}_high"]}
+    return _bounded(ends, line["prompts"])
+
+
+def _bounded(told: Mapping[str, Any], prompts: int, digits: int = 2) -> str:
+    """`0.50 (0.41 to 0.58)`, or why there is no interval."""
+    if told["low"] is None:
+        return f"{told['value']:.{digits}f} ({_few(prompts)})"
+    return f"{told['value']:.{digits}f} ({told['low']:.{digits}f} to {told['high']:.{digits}f})"
+
+
+def _few(prompts: int) -> str:
+    """Why a bootstrap over so few prompts gives no interval; empty: it does."""
+    return {0: "no interval: no prompt", 1: "no interval: one prompt", 2: "no interval: two prompts"}.get(prompts, "")
 
 
 def _short(value: Any) -> Any:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from tutelage.labelers._quality import GOLD, adjudication, agreement, rater_quality
-from tutelage.statistics.intervals import Interval, Weights, bootstrap, wilson
+from tutelage.statistics.intervals import FEWEST, Interval, Weights, bootstrap, wilson
 from tutelage.statistics.quality import RaterQuality
 from tutelage.statistics.ranking import Battle, bradley_terry
-from tutelage.statistics.raters import PairModel, believe_everyone, believe_raters
+from tutelage.statistics.raters import PairModel, PairRater, believe_everyone, believe_raters
 from tutelage.store.checks import Checks, checks
 from tutelage.store.store import Store
 from tutelage.store.votes import Vote, overall, pair_votes, pooled
@@ -30,6 +30,8 @@ class Consensus:
     judgements: list[Judgement]
     votes: list[Vote]
     model: PairModel
+    raters: Mapping[str, PairRater]
+    """how far each can be believed: learned from all that was said about two answers, as exports learn it"""
     gold: Mapping[str, int] = field(default_factory=dict[str, int])
     """item → the known choice, as the rater `gold` told it"""
     decided: frozenset[str] = frozenset()
@@ -38,7 +40,7 @@ class Consensus:
     @property
     def weights(self) -> dict[str, float]:
         """rater → 0 (tells nothing) to 1 (never wrong)"""
-        return {name: rater.weight for name, rater in self.model.raters.items()}
+        return {name: rater.weight for name, rater in self.raters.items()}
 
 
 def consensus(
@@ -55,21 +57,32 @@ def consensus(
 
     Args:
         weighting: `reliability` learns from their votes how far each rater can be believed; `none` counts heads.
-        pool: believe all that was said about two answers together; False keeps questions apart.
+        pool: believe all that was said about two answers together; False keeps questions apart. How far each rater can
+            be believed is learned from all of it either way.
         gap: difference of mean scores (0–5) below which two answers are tied.
         at: as it was at that time (seconds since 1970).
         without: raters whose judgements are left out.
     """
     comparisons, judgements = store.comparisons(project), store.judgements(project, at, everybody=True)
     judgements = [judgement for judgement in judgements if judgement.rater not in without]
-    votes = pair_votes(comparisons, judgements, gap=gap)
-    votes = pooled(votes) if pool else votes
-    gold = {vote.item: vote.choice for vote in votes if vote.rater == GOLD}
+    apart = pair_votes(comparisons, judgements, gap=gap)
+    together = pooled(apart)
     decided = frozenset(judgement.comparison for judgement in judgements if judgement.rater == GOLD)
     judgements = [judgement for judgement in judgements if judgement.rater != GOLD]
-    votes = [vote for vote in votes if vote.rater != GOLD]
-    model = believe_raters(votes, gold=gold) if weighting == "reliability" else believe_everyone(votes)
-    return Consensus(comparisons, judgements, votes, model, gold, decided)
+    model = _believed(together, weighting)
+    raters, votes = model.raters, together if pool else apart
+    model = model if pool else _believed(apart, weighting)
+    heard = [vote for vote in votes if vote.rater != GOLD]
+    return Consensus(comparisons, judgements, heard, model, raters, _known(votes), decided)
+
+
+def _believed(votes: Sequence[Vote], weighting: Weighting) -> PairModel:
+    heard = [vote for vote in votes if vote.rater != GOLD]
+    return believe_raters(heard, gold=_known(votes)) if weighting == "reliability" else believe_everyone(heard)
+
+
+def _known(votes: Iterable[Vote]) -> dict[str, int]:
+    return {vote.item: vote.choice for vote in votes if vote.rater == GOLD}
 
 
 def report(
@@ -81,7 +94,7 @@ def report(
     """Counts, agreement per kind of question, raters, the ceiling for a reward model, and the models' leaderboard.
 
     Args:
-        without: raters who count for nothing; they keep their line among `raters`.
+        without: raters who count for nothing; they keep their line among `raters`, without a weight.
         skips: rows of `store.work.Work.skipped`, for the questions to look at again.
 
     Returns:
@@ -89,18 +102,25 @@ def report(
         together: a reward model that is measured against such labels can hardly be better.
     """
     found = consensus(store, project, pool=False, without=without)
+    lines = rater_lines(_with_excluded(found, store, project, without), checks(store.database, project))
     return {
         "project": project,
         **store.stats(project),
         "agreement": agreement(found),
-        "ceiling": _named(_ceiling(found)),
-        "raters": rater_lines(
-            consensus(store, project, pool=False) if without else found, checks(store.database, project)
-        ),
+        "ceiling": _ceiling(found),
+        "raters": [line | {"weight": None} if line["rater"] in without else line for line in lines],
         "models": leaderboard(found),
         "adjudicate": adjudication(found, skips),
         "votes_per_pair": round(found.model.overlap, 3),
     }
+
+
+def _with_excluded(found: Consensus, store: Store, project: str, without: Collection[str]) -> Consensus:
+    """Everybody's judgements, each rater who counts believed as far as without the others."""
+    if not without:
+        return found
+    everybody = consensus(store, project, pool=False)
+    return replace(everybody, raters={**everybody.raters, **found.raters})
 
 
 def rater_lines(found: Consensus, hidden: Mapping[str, Checks] | None = None) -> list[dict[str, Any]]:
@@ -123,7 +143,7 @@ def rater_lines(found: Consensus, hidden: Mapping[str, Checks] | None = None) ->
         seconds[judgement.rater].append(judgement.seconds)
     lines: list[dict[str, Any]] = []
     for name in sorted(seconds):
-        rater = found.model.raters.get(name)
+        rater = found.raters.get(name)
         chosen = wilson(sum(left[name]), len(left[name]))
         lines.append(
             {
@@ -177,8 +197,15 @@ def leaderboard(found: Consensus) -> dict[str, Any] | None:
     board = bradley_terry(battles)
     if board is None:
         return None
-    strengths = [{"model": name, **(_named(interval) or {})} for name, interval in board.strengths.items()]
-    return {"strengths": strengths, "tie": round(board.tie, 4), "side": _named(board.side), "votes": board.battles}
+    prompts = len({battle.cluster for battle in battles if battle.weight > 0})
+    strengths = [{"model": name, **_over(prompts, interval)} for name, interval in board.strengths.items()]
+    return {
+        "strengths": strengths,
+        "tie": round(board.tie, 4),
+        "side": _over(prompts, board.side),
+        "votes": board.battles,
+        "prompts": prompts,
+    }
 
 
 def _against_others(found: Consensus) -> dict[str, list[bool]]:
@@ -190,23 +217,24 @@ def _against_others(found: Consensus) -> dict[str, list[bool]]:
 
 
 def _choices(found: Consensus) -> Iterable[tuple[str, str, bool]]:
+    """Prompt, rater, and whether the others say the same."""
     weights = found.weights
     items: dict[str, list[Vote]] = defaultdict(list)
     for vote in found.votes:
         items[vote.item].append(vote)
-    for item, votes in items.items():
+    for votes in items.values():
         total = sum(vote.choice * weights[vote.rater] for vote in votes)
         for vote in votes:
             rest = total - vote.choice * weights[vote.rater]
             if vote.choice and abs(rest) > 1e-9:
-                yield item, vote.rater, (rest > 0) == (vote.choice > 0)
+                yield vote.first.prompt.id, vote.rater, (rest > 0) == (vote.choice > 0)
 
 
-def _ceiling(found: Consensus) -> Interval | None:
-    """How often a choice is what the others say, with its interval over pairs of answers."""
+def _ceiling(found: Consensus) -> dict[str, Any] | None:
+    """How often a choice is what the others say, with its interval over prompts."""
     same: dict[str, list[bool]] = defaultdict(list)
-    for item, _, equal in _choices(found):
-        same[item].append(equal)
+    for prompt, _, equal in _choices(found):
+        same[prompt].append(equal)
     if not same:
         return None
     right = np.array([sum(values) for values in same.values()], dtype=np.float64)
@@ -216,7 +244,8 @@ def _ceiling(found: Consensus) -> Interval | None:
         everything = float(drawn @ count)
         return float(drawn @ right) / everything if everything else None
 
-    return bootstrap(share, len(count), draws=500)
+    interval = bootstrap(share, len(count), draws=500)
+    return interval and _over(len(count), interval) | {"prompts": len(count)}
 
 
 def _severity(found: Consensus) -> dict[str, float]:
@@ -246,6 +275,12 @@ def _constancy(votes: Sequence[Vote]) -> defaultdict[str, list[bool]]:
     for (rater, _, _), choices in chosen.items():
         again[rater].extend(choice == choices[0] for choice in choices[1:])
     return again
+
+
+def _over(prompts: int, interval: Interval) -> dict[str, Any]:
+    """A bootstrap by name; without ends where it has drawn so few prompts that they say nothing."""
+    told: dict[str, Any] = {**(_named(interval) or {})}
+    return told if prompts >= FEWEST else told | {"low": None, "high": None}
 
 
 def _named(interval: Interval | None) -> Mapping[str, float] | None:

@@ -4,6 +4,9 @@ preference · unpaired · per-rater    first all votes as small numbers (10 byte
                                      then once more, prompt by prompt, to make the rows
 ranking · rated · demonstration      the same first reading for the raters' weights, then question by question
 weights "none"                       one reading, nothing kept
+
+A rater's weight is learned from all that was said about two answers, whatever kind of rows is made: it is the number
+that `_consensus.report` tells.
 """
 
 from __future__ import annotations
@@ -27,6 +30,8 @@ from tutelage.store.votes import Vote, pair_votes, pooled
 from tutelage.types import QuestionKind
 
 RowDict = dict[str, Any]
+UNHEARD = 0.05
+"""weight below which a rater is as good as left out, which an export says"""
 Weighting = Literal["reliability", "none"]
 KINDS = ("preference", "unpaired", "ranking", "rated", "demonstration", "per-rater")
 """kinds of rows that a model can be trained on"""
@@ -87,8 +92,10 @@ class Export:
         self.counts.clear()
         self.judged.clear()
         if self.wanted.weights == "reliability" and self._model is None:
-            self._model = believe_table(self._table())
+            self._model = believe_table(self._table(pool=True))
             self.weights = {name: rater.weight for name, rater in self._model.raters.items()}
+            if not self.wanted.pool and self.wanted.kind in ("preference", "unpaired"):
+                self._model = believe_table(self._table(pool=False))
         apart = self.wanted.kind in ("ranking", "rated", "demonstration")
         item = 0
         for posed in self._reader.in_order() if apart else self._reader.by_prompt(self._prompts()):
@@ -97,7 +104,7 @@ class Export:
             if apart:
                 made = self._single(Posed(posed.comparisons, ours))
             else:
-                votes, decided = self._votes(posed)
+                votes, decided = self._votes(posed, self.wanted.pool)
                 made = self._voted(Posed(posed.comparisons, ours), votes, decided, item)
                 item += len({vote.item for vote in votes})
             self.counts.update(made.counts)
@@ -111,19 +118,23 @@ class Export:
             self._order = prompt_order(self._reader)
         return self._order
 
-    def _votes(self, posed: Posed) -> tuple[list[Vote], dict[str, Vote]]:
+    def unheard(self) -> dict[str, float]:
+        """rater → weight, of those whose judgements weigh (next to) nothing; after `rows` has ended."""
+        return {name: self.weights[name] for name in sorted(self.judged) if self.weights.get(name, 1.0) < UNHEARD}
+
+    def _votes(self, posed: Posed, pool: bool) -> tuple[list[Vote], dict[str, Vote]]:
         """The votes of one prompt's raters, and item → the known answer."""
         votes = pair_votes(posed.comparisons, posed.judgements, gap=self.wanted.gap)
-        votes = pooled(votes) if self.wanted.pool else votes
+        votes = pooled(votes) if pool else votes
         gold = {vote.item: vote for vote in votes if vote.rater == GOLD}
         return [vote for vote in votes if vote.rater != GOLD], gold
 
-    def _table(self) -> VoteTable:
+    def _table(self, pool: bool) -> VoteTable:
         """All votes as numbers; items are counted in the order in which `rows` meets them."""
         item, rater, choice, left, known = array("i"), array("i"), array("b"), array("b"), array("b")
         raters: dict[str, int] = {}
         for posed in self._reader.by_prompt(self._prompts()):
-            votes, gold = self._votes(posed)
+            votes, gold = self._votes(posed, pool)
             places: dict[str, int] = {}
             for vote in votes:
                 if vote.item not in places:
@@ -148,22 +159,21 @@ class Export:
         Args:
             decided: item → the known answer, which stands above what the raters say together.
         """
+        wanted = self.wanted
+        weights = self.weights if self._model is not None else dict.fromkeys(self.judged, 1.0)
+        heard = [vote for vote in votes if vote.kind in wanted.sources]
+        if wanted.kind == "per-rater":
+            return export.single_preferences(heard, weights, margins=wanted.margins)
         if self._model is None:
             first, ties = head_count(votes)
-            weights = dict.fromkeys(self.judged, 1.0)
         else:
             names = list(dict.fromkeys(vote.item for vote in votes))
             first = {name: float(self._model.first[start + index]) for index, name in enumerate(names)}
             ties = {name: float(self._model.ties[start + index]) for index, name in enumerate(names)}
-            weights = self.weights
-        wanted = self.wanted
-        votes = [vote for vote in votes if vote.kind in wanted.sources]
-        if wanted.kind == "per-rater":
-            return export.single_preferences(votes, weights, margins=wanted.margins)
         told = {item: vote for item, vote in decided.items() if vote.kind != "scores"}  # scores stay what people gave
         first |= {item: (1 + vote.choice) / 2 for item, vote in told.items()}
         ties |= {item: float(vote.choice == 0) for item, vote in told.items()}
-        votes = [vote._replace(both_bad=told[vote.item].both_bad) if vote.item in told else vote for vote in votes]
+        votes = [vote._replace(both_bad=told[vote.item].both_bad) if vote.item in told else vote for vote in heard]
         if wanted.kind == "unpaired":
             asked = [comparison for comparison in posed.comparisons if comparison.kind in wanted.sources]
             return export.unpaired(votes, first, asked, posed.judgements, weights)

@@ -7,6 +7,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tutelage.statistics.agreement import Agreement, Coefficient, Level, Row, measure, rank_agreement
+from tutelage.statistics.intervals import FEWEST
 from tutelage.statistics.quality import RaterEvidence, RaterQuality, quality, to_adjudicate
 from tutelage.store.standing import GOLD as GOLD
 from tutelage.store.votes import Vote
@@ -19,14 +20,20 @@ _QUEUE = 100
 
 
 def agreement(found: Consensus) -> list[dict[str, Any]]:
-    """Pairs and rankings as votes, and each aspect scored; every interval over prompts, every undefined with why."""
+    """Pairs and rankings as votes, and each aspect scored; every undefined with why.
+
+    Every interval is over prompts, and has no ends where fewer than three carry it (`prompts`, `tau_b_prompts`).
+    """
     lines: list[dict[str, Any]] = []
     for kind in ("pair", "ranking", "best"):
         votes = [vote for vote in found.votes if vote.kind == kind]
         if votes:
             rows = [(vote.item, vote.rater, float(vote.choice)) for vote in votes]
             line = _line(kind, rows, "nominal", {vote.item: vote.first.prompt.id for vote in votes})
-            lines.append(line | (_named("tau_b", _rankings(found)) if kind == "ranking" else {}))
+            if kind == "ranking":
+                alike = _rankings(found)
+                line |= _named("tau_b", alike) | {"tau_b_prompts": alike.clusters}
+            lines.append(line)
     asked = {comparison.id: comparison for comparison in found.comparisons if comparison.kind == "scores"}
     scores: dict[str, list[tuple[str, str, float]]] = defaultdict(list)
     for judgement in found.judgements:
@@ -45,7 +52,8 @@ def _rankings(found: Consensus) -> Agreement:
 
 def _line(kind: str, rows: Sequence[Row], level: Level, prompts: Mapping[Any, Hashable]) -> dict[str, Any]:
     alpha = measure(rows, "alpha", level, clusters=prompts, draws=_DRAWS)
-    line = {"question": kind, "shared_items": alpha.items, "level": level, "undefined": alpha.undefined}
+    line: dict[str, Any] = {"question": kind, "shared_items": alpha.items, "level": level}
+    line |= {"undefined": alpha.undefined, "prompts": alpha.clusters}
     names: tuple[tuple[str, Coefficient], ...] = (("agreement", "percent"), ("fleiss", "fleiss"), ("ac1", "ac1"))
     for name, coefficient in names:
         line |= _named(name, measure(rows, coefficient, clusters=prompts, draws=_DRAWS))
@@ -53,8 +61,11 @@ def _line(kind: str, rows: Sequence[Row], level: Level, prompts: Mapping[Any, Ha
 
 
 def _named(name: str, found: Agreement) -> dict[str, Any]:
-    ends = (None, None, None) if found.interval is None else tuple(round(number, 4) for number in found.interval)
-    return dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
+    told: list[float | None] = [None, None, None]
+    if found.interval is not None:
+        told = [round(number, 4) for number in found.interval]
+        told[1:] = told[1:] if found.clusters >= FEWEST else [None, None]
+    return dict(zip((name, f"{name}_low", f"{name}_high"), told, strict=True))
 
 
 def rater_quality(
@@ -92,6 +103,8 @@ def rater_quality(
 def adjudication(found: Consensus, skips: Iterable[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
     """Questions that people should look at again and nobody has decided, the most doubtful first, at most 100.
 
+    One line for each question, with the least certain of its pairs of answers, however many of them are in doubt.
+
     Scores that differ are no doubt about a question: there is no side to decide for.
 
     Args:
@@ -110,16 +123,16 @@ def adjudication(found: Consensus, skips: Iterable[Mapping[str, Any]] = ()) -> l
         skips=left_out,
         flags=flags,
     )
-    question = {doubt.item: doubt.item.rpartition(":")[0] if doubt.item in items else doubt.item for doubt in doubts}
-    return [
-        {
-            "item": doubt.item,
-            "question": question[doubt.item],
-            "reason": doubt.reason,
-            "certainty": round(doubt.certainty, 4),
-            "votes": doubt.votes,
-            "prompt": items[doubt.item][0].first.prompt.id if doubt.item in items else asked[doubt.item].prompt.id,
-        }
-        for doubt in doubts
-        if (doubt.item in items or doubt.item in asked) and question[doubt.item] not in found.decided
-    ][:_QUEUE]
+    judged = Counter(judgement.comparison for judgement in found.judgements)
+    sure: dict[str, float] = {}
+    for item in items:
+        name, first = item.rpartition(":")[0], found.model.first[item]
+        sure[name] = min(sure.get(name, 1.0), max(first, 1 - first))
+    lines: dict[str, dict[str, Any]] = {}
+    for doubt in doubts:
+        name = doubt.item.rpartition(":")[0] if doubt.item in items else doubt.item
+        if name in asked and name not in found.decided:
+            told = {"item": doubt.item, "question": name, "reason": doubt.reason, "votes": judged[name]}
+            told |= {"certainty": round(sure.get(name, doubt.certainty), 4), "prompt": asked[name].prompt.id}
+            lines.setdefault(name, told)
+    return list(lines.values())[:_QUEUE]

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tutelage.statistics.intervals import Interval, Weights, bootstrap
+from tutelage.statistics.intervals import FEWEST, Interval, Weights, bootstrap
 
 Level = Literal["nominal", "ordinal", "interval", "ratio"]
 Coefficient = Literal["alpha", "percent", "fleiss", "ac1", "cohen"]
@@ -33,10 +33,14 @@ class Agreement:
     """how many at least two answers are about"""
     undefined: str = ""
     """NOTHING_SHARED or NO_VARIATION where `interval` is None"""
+    clusters: int = 0
+    """how many clusters (prompts) those items are of; below FEWEST the ends of `interval` say nothing"""
 
     def __str__(self) -> str:
         if self.interval is None:
             return f"undefined: {self.undefined}"
+        if self.clusters < FEWEST:
+            return f"{self.interval.value:.2f}"
         return f"{self.interval.value:.2f} ({self.interval.low:.2f} to {self.interval.high:.2f})"
 
 
@@ -66,7 +70,7 @@ def measure(
     place = np.array([whole.setdefault(cluster, len(whole)) for cluster in names])
     statistic = _statistic(given, table, coefficient, level)
     found = bootstrap(lambda drawn: statistic(drawn[place]), len(whole), draws=draws, seed=seed)
-    return Agreement(name, found, shared, "" if found else NO_VARIATION)
+    return Agreement(name, found, shared, "" if found else NO_VARIATION, len(set(place[table.shared].tolist())))
 
 
 def _statistic(
@@ -284,4 +288,4 @@ def rank_agreement(
     total = np.array([sum(values) for values in sums.values()])
     count = np.array([len(values) for values in sums.values()], dtype=np.float64)
     found = bootstrap(lambda drawn: float(drawn @ total / (drawn @ count)), len(total), draws=draws, seed=seed)
-    return Agreement("tau-b", found, shared)
+    return Agreement("tau-b", found, shared, clusters=len(sums))

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Weights = NDArray[np.float64]
+FEWEST = 3
+"""Clusters below which a bootstrap says nothing: every draw of one is the data itself, and two show hardly more."""
 
 
 class Interval(NamedTuple):

@@ -88,7 +88,8 @@ def agreement_lines(told: Mapping[str, Any], words: Words) -> list[Row]:
     told_words, kinds = words["agreement"], words["kinds"]
     rows: list[Row] = []
     for line in told["agreement"]:
-        alpha, equal = _interval(line, "alpha"), _interval(line, "agreement")
+        few = few_prompts(line["prompts"], words)
+        alpha, equal = _interval(line, "alpha", few), _interval(line, "agreement", few)
         sort, _, aspect = line["question"].partition(": ")
         reading, kind = _reading(alpha)
         name = kinds.get(sort, sort) + (f" · {aspect}" if aspect else "")
@@ -107,30 +108,40 @@ def agreement_lines(told: Mapping[str, Any], words: Words) -> list[Row]:
 
 def other_measures(told: Mapping[str, Any], words: Words) -> list[list[str]]:
     """Kind of question, then Fleiss' kappa, Gwet's AC1 and Kendall's tau-b, each with its interval."""
-    names = ("fleiss", "ac1", "tau_b")
-    rows = []
+    names = {"fleiss": "prompts", "ac1": "prompts", "tau_b": "tau_b_prompts"}
+    rows: list[list[str]] = []
     for line, shown in zip(told["agreement"], agreement_lines(told, words), strict=True):
-        found = [_interval(line, name) for name in names]
+        found = [_interval(line, name, few_prompts(line.get(carry, 0), words)) for name, carry in names.items()]
         rows.append([shown["name"], *("–" if one is None else _brief(one) for one in found)])
     return rows
 
 
+def few_prompts(prompts: int, words: Words) -> str:
+    """Why a bootstrap over so few prompts gives no interval; empty: it does."""
+    reasons: Sequence[str] = words["agreement"]["few"]
+    return reasons[max(0, prompts - 1)] if prompts <= len(reasons) else ""
+
+
 def _brief(one: Row) -> str:
+    if one["low"] is None:
+        return f"{one['value']:.2f} ({one['few']})"
     return f"{one['value']:.2f} ({one['low']:.2f} – {one['high']:.2f})"
 
 
-def _interval(line: Mapping[str, Any], name: str) -> Row | None:
+def _interval(line: Mapping[str, Any], name: str, few: str) -> Row | None:
     if line.get(name) is None:
         return None
-    return {"value": line[name], "low": line.get(f"{name}_low"), "high": line.get(f"{name}_high")}
+    return {"value": line[name], "low": line[f"{name}_low"], "high": line[f"{name}_high"], "few": few}
 
 
 def _reading(alpha: Row | None) -> tuple[str, str]:
     if alpha is None:
         return "undefined", ""
-    if alpha["high"] is not None and alpha["high"] < 0:
+    if alpha["low"] is None:
+        return "few", ""
+    if alpha["high"] < 0:
         return "opposed", "bad"
-    if alpha["low"] is not None and alpha["low"] <= 0:
+    if alpha["low"] <= 0:
         return "none", "bad"
     if alpha["value"] < 0.2:
         return "low", "warn"
@@ -188,24 +199,26 @@ def board(told: Mapping[str, Any], words: Words) -> Row | None:
     models = told["models"]
     if not models:
         return None
+    few = few_prompts(models["prompts"], words)
     lines = sorted(models["strengths"], key=lambda line: -line["value"])
     rows: list[Row] = []
     for at, line in enumerate(lines):
         above = rows[-1] if rows else None
-        same = above is not None and above["low"] <= line["value"] and line["high"] >= above["value"]
+        same = above is not None and (few or (above["low"] <= line["value"] and line["high"] >= above["value"]))
         rows.append(
             {
                 **line,
                 "model": visible(line["model"]),
+                "few": few,
                 "place": above["place"] if above is not None and same else at + 1,
                 "beats": f"{100 / (1 + exp(-line['value'])):.0f} %",
             }
         )
     side = models["side"]
-    reading = "side_none"
-    if side and (side["low"] > 0 or side["high"] < 0):
+    reading = "side_few" if few else "side_none"
+    if side and not few and (side["low"] > 0 or side["high"] < 0):
         reading = "side_left" if side["value"] > 0 else "side_right"
-    edges = [abs(row[name]) for row in rows for name in ("low", "high")]
+    edges = [abs(row[name]) for row in rows for name in ("value", "low", "high") if row[name] is not None]
     most = max(*edges, 0.5)
     return {
         "rows": rows,

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from tutelage.store.decisions import Decisions
 from tutelage.store.work import Work
 from tutelage.web._admin_forms import one
-from tutelage.web._admin_numbers import agreement_lines, board, other_measures, rater_rows, visible
+from tutelage.web._admin_numbers import agreement_lines, board, few_prompts, other_measures, rater_rows, visible
 from tutelage.web._admin_page import Desk, Form, slug_of
 from tutelage.web._admin_questions import first_words
 
@@ -78,6 +78,7 @@ def agreement(desk: Desk) -> Response:
     project = desk.project()
     told = report_of(desk, project, desk.people.excluded(project))
     rows, words = agreement_lines(told, desk.words), desk.words["agreement"]
+    ceiling: Mapping[str, Any] | None = told["ceiling"]
     more = [{"title": words["others"], "columns": words["measures"], "rows": other_measures(told, desk.words)}]
     posed = desk.overview.posed([doubt["question"] for doubt in told["adjudicate"][:_QUEUE]])
     doubts = [
@@ -92,7 +93,7 @@ def agreement(desk: Desk) -> Response:
         "agreement",
         project,
         rows=rows,
-        ceiling=told["ceiling"],
+        ceiling=ceiling and {**ceiling, "few": few_prompts(ceiling["prompts"], desk.words)},
         votes=told["votes_per_pair"],
         more=more,
         doubts=doubts,

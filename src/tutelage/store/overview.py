@@ -215,15 +215,16 @@ class Overview:
 
     def on_other_scales(self, project: str, scales: Mapping[str, tuple[float, float]]) -> dict[str, int]:
         """Aspect of `scales` → open questions that ask for it on another scale, which they keep."""
-        asked = [sa.cast(column, sa.String) for column in (questions.c.aspects, questions.c.scale)]
+        aspects, asked_on = sa.cast(questions.c.aspects, sa.String), sa.cast(questions.c.scale, sa.String)
         mine = (questions.c.project == project, questions.c.kind == "scores", questions.c.open.is_(True))
-        query = sa.select(*asked, sa.func.count()).where(*mine).group_by(*asked)
+        query = sa.select(aspects, asked_on, sa.func.count()).where(*mine).group_by(aspects, asked_on)
         found: dict[str, int] = {}
         with self._database.reading() as connection:
-            for names, scale, count in connection.execute(query):
+            for names, text, count in connection.execute(query):
+                scale = tuple(json.loads(text))
                 for name in json.loads(names):
-                    if scales.get(name, tuple(json.loads(scale))) != tuple(json.loads(scale)):
-                        found[name] = found.get(name, 0) + int(count)
+                    if scales.get(name, scale) != scale:
+                        found[name] = found.get(name, 0) + count
         return found
 
     def newest(self) -> tuple[int, int]:

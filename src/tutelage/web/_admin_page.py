@@ -91,7 +91,7 @@ class Desk:
     def page(self, name: str, tab: str, project: str = "", status: int = 200, /, **context: Any) -> Response:
         """A page of `templates/admin/`."""
         said = self.notes.take(self.session)
-        shared = {"tab": tab, "project": project, "slug": slug_of(project), "said": None, "link": None}
+        shared: dict[str, Any] = {"tab": tab, "project": project, "slug": slug_of(project), "said": None, "link": None}
         return _pages.render(self.request, f"admin/{name}.html.j2", status, **(shared | said | context))
 
     def done(self, path: str, text: str, kind: str = "good", more: str = "") -> Response:

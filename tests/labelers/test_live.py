@@ -68,16 +68,21 @@ def test_a_dry_run_makes_up_what_was_asked_and_not_answered(tmp_path: Path) -> N
         assert heard == ["dry run: nobody is asked; made-up scores stand in for 1 of 2 answers"]
 
 
+def levelled(store: Store, folder: Path, plan: Plan) -> float:
+    """What 0.8 from ann is worth after a batch in which she gave 4."""
+    live = Live(str(folder / "r.db"), plan, Trainer(folder / "run"), shrinkage=2.0)
+    live.post(said("a"), 0)
+    rate(store, "ann", 4.0)
+    live.wait(said("a"), 0)
+    return live.level("ann", 0.8)
+
+
 def test_severity_goes_by_the_aspects_that_the_reward_is_made_of(tmp_path: Path) -> None:
     with Store(tmp_path / "r.db") as store:
         scored_before(store, "ann", "style", 0.0, 1.0, 1.0)
         scored_before(store, "bo", "style", 4.0, 4.0, 5.0)
-        plan = Plan(project="P", raters=1, aspects=("overall",))
-        live = Live(str(tmp_path / "r.db"), plan, Trainer(tmp_path / "run"), shrinkage=2.0)
-        live.post(said("a"), 0)
-        rate(store, "ann", 4.0)
-        live.wait(said("a"), 0)
-        assert abs(live.level("ann", 0.8) - 0.8) < 1e-9, "nothing was heard on this aspect before"
+        level = levelled(store, tmp_path, Plan(project="P", raters=1, aspects=("overall",)))
+        assert abs(level - 0.8) < 1e-9, "nothing was heard on this aspect before"
 
 
 def test_severity_does_not_go_by_who_was_excluded_before(tmp_path: Path) -> None:
@@ -85,12 +90,8 @@ def test_severity_does_not_go_by_who_was_excluded_before(tmp_path: Path) -> None
         scored_before(store, "ann", "overall", 3.0, 4.0, 4.0)
         scored_before(store, "liar", "overall", 0.0, 1.0, 0.0)
         People(store.database, b"").exclude("P", "liar", True, reason="lies", actor="test")
-        plan = Plan(project="P", raters=1)
-        live = Live(str(tmp_path / "r.db"), plan, Trainer(tmp_path / "run"), shrinkage=2.0)
-        live.post(said("a"), 0)
-        rate(store, "ann", 4.0)
-        live.wait(said("a"), 0)
-        assert abs(live.level("ann", 0.8) - 0.8) < 1e-9, "nobody else who counts was heard before"
+        level = levelled(store, tmp_path, Plan(project="P", raters=1))
+        assert abs(level - 0.8) < 1e-9, "nobody else who counts was heard before"
 
 
 def test_two_rewards_of_one_run_do_not_cancel_each_others_batches(tmp_path: Path) -> None:

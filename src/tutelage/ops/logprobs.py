@@ -100,25 +100,13 @@ def linear_logprobs(
     count, targets = len(hidden), targets.contiguous()
     if loop and dtype == torch.bfloat16 and (more := product_rows(count) - count):
         hidden, targets = functional.pad(hidden, (0, 0, 0, more)), functional.pad(targets, (0, more))
-    logp, entropies = _computed(hidden, weight, narrow, targets, bias, 1 / temperature, rows, entropy, loop)
-    return logp[:count], entropies[:count]
-
-
-def _computed(
-    hidden: Tensor,
-    weight: Tensor,
-    narrow: Tensor,
-    targets: Tensor,
-    bias: Tensor | None,
-    scale: float,
-    rows: int,
-    entropy: bool,
-    loop: bool,
-) -> tuple[Tensor, Tensor]:
+    how = targets, bias, 1 / temperature, rows
     if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (hidden, weight, bias)):
-        return cast(Any, _LinearLogprobs).apply(hidden, weight, narrow, targets, bias, scale, rows, entropy, loop)
-    with torch.no_grad():
-        return _Head(hidden, narrow, targets, bias, scale, rows, loop).forward(entropy, None)
+        logp, entropies = cast(Any, _LinearLogprobs).apply(hidden, weight, narrow, *how, entropy, loop)
+    else:
+        with torch.no_grad():
+            logp, entropies = _Head(hidden, narrow, *how, loop).forward(entropy, None)
+    return logp[:count], entropies[:count]
 
 
 def kl(logp: Tensor, ref: Tensor, kind: KLKind = "k1") -> Tensor:

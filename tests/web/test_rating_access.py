@@ -216,5 +216,15 @@ def test_signing_out_is_asked_once_more_also_by_keyboard(locale: str, asked: str
     assert page.locator("dialog.help [role=alert]").count() == 0, "leaving the window takes the question back"
     assert page.evaluate("fetch('/api/v1/me').then(reply => reply.status)") == 200
     page.locator("[data-test=sign-out]").focus()
-    press(page, "Enter", "Tab", "Enter")
+    press(page, "Enter", "Shift+Tab", "Enter")
     page.wait_for_url("**/signed-out")
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_double_click_signs_nobody_out(width: int, room: Room, chrome: Any):
+    room.ask("pair", TWO, copies=2)
+    page = room.enter(chrome, viewport={"width": width, "height": 800})
+    press(page, "?")
+    page.locator("[data-test=sign-out]").dblclick()
+    page.wait_for_timeout(300)
+    assert "/rate" in page.url and page.evaluate("fetch('/api/v1/me').then(reply => reply.status)") == 200

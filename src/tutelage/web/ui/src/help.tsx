@@ -46,7 +46,7 @@ export function HelpDialog({ task, settings, setSettings, setKeymap, close }: Pr
   );
 }
 
-/** The way back is a new invitation, so it is asked once more; the key that asks lies on "stay" and does not answer too. */
+/** The way back is a new invitation, so it is asked once more; the key and the click that ask meet "stay" the next time. */
 function SignOut() {
   const say = useWords();
   const [sure, ask] = useState(false);
@@ -60,8 +60,8 @@ function SignOut() {
   return (
     <form method="post" action="/logout" class="sheet-foot sign-out">
       <p class="small" role="alert">{say("sign_out_sure")}</p>
-      <button type="button" class="button small" ref={next} onClick={() => ask(false)}>{say("stay")}</button>
       <button type="submit" class="button small danger">{say("sign_out")}</button>
+      <button type="button" class="button small" ref={next} onClick={() => ask(false)}>{say("stay")}</button>
     </form>
   );
 }

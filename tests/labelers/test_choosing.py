@@ -8,35 +8,16 @@ from random import Random
 
 import pytest
 
+from chosen_pairs import judge, judge_alike, judge_taught, pairs
 from tutelage.cli.main import main
 from tutelage.errors import DataError, UsageError
 from tutelage.labelers._choosing import choose, saving
-from tutelage.store.choosing import Choice, Choosing
+from tutelage.store.choosing import Choosing
 from tutelage.store.decisions import Decisions
 from tutelage.store.people import People
 from tutelage.store.projects import Projects
 from tutelage.store.store import Store
-from tutelage.types import Comparison, Judgement, Prompt, Sample
-
-WORDS = [f"word{number}" for number in range(40)]
-
-
-def pairs(count: int, seed: int = 0, easy: int = 0) -> list[Comparison]:
-    """Pairs of answers made of words; the last `easy` of them are all the same one."""
-    draw, made = Random(seed), list[Comparison]()
-    for number in range(count):
-        prompt = Prompt(f"p{number}", f"Question {number} about {draw.choice(WORDS)}")
-        texts = [" ".join(draw.choices(WORDS, k=8)) for _ in range(2)]
-        texts = ["word0", "word1"] if number >= count - easy else texts
-        said = tuple(Sample(f"s{number}{side}", prompt, text) for side, text in zip("ab", texts, strict=True))
-        made.append(Comparison(f"q{number}", "pair", prompt, said))
-    return made
-
-
-def better(asked: Comparison, draw: Random) -> tuple[int, int]:
-    """Words of even number are good; where there are as many, a coin decides."""
-    one, two = (sum(1 - 2 * (int(word[4:]) % 2) for word in said.text.split()) for said in asked.candidates)
-    return (1, 2) if (one - two or draw.choice((-1, 1))) > 0 else (2, 1)
+from tutelage.types import Comparison, Judgement
 
 
 def scores(asked: list[Comparison]) -> dict[str, list[float]]:
@@ -75,37 +56,25 @@ def test_what_cannot_be_chosen_is_said():
             choose(store, "p", "magic", 3)
 
 
-def judged(store: Store, asked: list[Comparison], arms: dict[str, str]) -> None:
-    draw = Random(5)
-    store.ask(asked, "p")
-    Choosing(store.database).put("p", [Choice(name, 0.5, arm) for name, arm in arms.items()], actor="t", how={})
-    store.answer_many([Judgement(f"j{one.id}", one.id, "ann", better(one, draw)) for one in asked])
-
-
 def test_arms_that_are_alike_save_nothing_and_that_is_said():
-    asked = pairs(240)
     with Store(":memory:") as store:
-        judged(store, asked, {one.id: "random" if number % 2 else "active" for number, one in enumerate(asked)})
+        judge_alike(store, "p")
         gain = saving(store, "p")
     assert (gain.random, gain.active) == (120, 120)
     assert gain.saving.interval is not None and str(gain.saving).startswith("no saving ("), str(gain.saving)
 
 
 def test_choosing_what_teaches_saves_labels():
-    """Three fifths of the random arm are one easy pair over and over; the active arm has none of these."""
-    asked = pairs(900, easy=300)
-    arms = {one.id: "random" if number >= 600 or number % 3 == 0 else "active" for number, one in enumerate(asked)}
     with Store(":memory:") as store:
-        judged(store, asked, arms)
+        judge_taught(store, "p")
         gain = saving(store, "p")
     assert gain.saving.interval is not None and gain.saving.interval.low > 0, str(gain.saving)
     assert "of the labels saved" in str(gain.saving)
 
 
 def test_who_is_excluded_labels_nothing():
-    asked = pairs(240)
     with Store(":memory:") as store:
-        judged(store, asked, {one.id: "random" if number % 2 else "active" for number, one in enumerate(asked)})
+        judge_alike(store, "p")
         before = saving(store, "p")
         against = [Judgement(f"x{one.id}", one.comparison, "bo", one.ranks[::-1]) for one in store.judgements("p")]
         store.answer_many(against)
@@ -117,7 +86,7 @@ def test_who_is_excluded_labels_nothing():
 def test_too_few_labels_say_nothing():
     asked = pairs(30)
     with Store(":memory:") as store:
-        judged(store, asked, {one.id: "random" if number % 2 else "active" for number, one in enumerate(asked)})
+        judge(store, asked, {one.id: "random" if number % 2 else "active" for number, one in enumerate(asked)}, "p")
         gain = saving(store, "p")
     assert gain.saving.interval is None and "200 are the least" in gain.why
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import html
 import json
 import re
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
+from chosen_pairs import judge_alike, judge_taught
 from rating_room import HOST, OPEN, SECRET, Enter, answer, questions, take
 from tutelage.errors import TryAgainError
 from tutelage.labelers import _desk
@@ -241,6 +244,31 @@ def test_what_choosing_saved_is_counted_anew_when_a_rater_is_excluded(store: Sto
     assert few.format(random=2, active=2) in admin.get(IN).text
     People(store.database, SECRET).exclude("default", "ann", True, reason="", actor="test")
     assert few.format(random=0, active=0) in admin.get(IN).text
+
+
+SAID_OF_SAVING = {
+    ("en", "none"): r"Labels saved against random:</b> no saving \(-?\d+ %, -\d+ to \d+: the interval covers zero\)",
+    ("en", "some"): r"Labels saved against random:</b> [1-9]\d* % of the labels saved \([1-9]\d* to [1-9]\d*\)",
+    ("en", "cost"): r"Labels saved against random:</b> costs [1-9]\d* % more labels \([1-9]\d* to [1-9]\d*\)",
+    ("zh", "none"): r"相对随机节省的标注：</b> 没有节省（-?\d+ %，-\d+ 到 \d+：区间含零）",
+    ("zh", "some"): r"相对随机节省的标注：</b> 节省 [1-9]\d* % 的标注（[1-9]\d* 到 [1-9]\d*）",
+    ("zh", "cost"): r"相对随机节省的标注：</b> 多费 [1-9]\d* % 的标注（[1-9]\d* 到 [1-9]\d*）",
+}
+
+
+@pytest.mark.parametrize(("true", "judge"), [
+    ("none", judge_alike), ("some", judge_taught), ("cost", partial(judge_taught, easy="active")),
+])  # fmt: skip
+def test_the_dashboard_says_no_saving_where_the_interval_covers_zero_and_else_how_much(
+    true: str, judge: Callable[[Store, str], None], store: Store, enter: Enter
+):
+    judge(store, "default")
+    admin = enter("Dana", role="admin")
+    for language in ("en", "zh"):
+        admin.post("/api/v1/language", json={"language": language})
+        page = admin.get(IN).text
+        told = {name: said for (spoken, name), said in SAID_OF_SAVING.items() if spoken == language}
+        assert [name for name, said in told.items() if re.search(said, page)] == [true], language
 
 
 def test_a_judge_whose_models_name_has_a_slash_has_a_page_too(store: Store, enter: Enter):

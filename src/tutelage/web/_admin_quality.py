@@ -160,8 +160,9 @@ def _saving(gain: Any, words: Mapping[str, str]) -> str:
     found: Saving = gain.saving
     if found.interval is None:
         return words["unknown"].format(why=words["few"].format(random=gain.random, active=gain.active))
-    value, low, high = (f"{100 * number:.0f}" for number in found.interval)
-    if found.interval.low <= 0 <= found.interval.high:
-        return words["no"].format(value=value, low=low, high=high)
-    name = "yes" if found.interval.low > 0 else "cost"
-    return words[name].format(value=value.removeprefix("-"), low=low, high=high)
+    value, low, high = found.interval
+    name = "no" if low <= 0 <= high else "yes" if low > 0 else "cost"
+    if name == "cost":
+        value, low, high = -value, -high, -low
+    told = {"value": value, "low": low, "high": high}
+    return words[name].format(**{name: f"{100 * number:.0f}" for name, number in told.items()})

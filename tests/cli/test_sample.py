@@ -14,6 +14,7 @@ import pytest
 from tutelage.cli._answers import Draft
 from tutelage.cli.main import main
 from tutelage.errors import TryAgainError
+from tutelage.store.projects import Projects, ProjectSettings
 from tutelage.store.store import Store
 
 PROMPTS = 5
@@ -183,6 +184,39 @@ def test_answers_can_go_into_the_rating_database_twice_without_doubling(
     assert json.loads(capsys.readouterr().out)["questions"] == 0
     with Store(database) as store:
         assert len(store.comparisons()) == asked > 0
+
+
+def test_among_several_projects_none_is_guessed_and_none_made(
+    tiny_model: Path, prompts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    database = tmp_path / "r.db"
+    with Store(database) as store:
+        Projects(store.database).change("news", ProjectSettings(), actor="test")
+    words = command(tiny_model, prompts, tmp_path / "a.jsonl", "--db", str(database))
+    assert main(words) == 0
+    with Store(database) as store:
+        assert Projects(store.database).names() == ["news"] and store.comparisons("news")
+        Projects(store.database).change("other", ProjectSettings(), actor="test")
+    words[words.index(str(tmp_path / "a.jsonl"))] = str(tmp_path / "b.jsonl")
+    assert main(words) == 65
+    assert "--project news or other" in capsys.readouterr().err and not list(tmp_path.glob("b.jsonl*"))
+    with Store(database) as store:
+        assert Projects(store.database).names() == ["news", "other"]
+
+
+def test_fewer_answers_in_flight_give_the_same_answers_sooner_on_the_disk(
+    tiny_model: Path, prompts: Path, tmp_path: Path
+):
+    assert main(command(tiny_model, prompts, tmp_path / "whole.jsonl")) == 0
+    few = tmp_path / "few.jsonl"
+    assert main(command(tiny_model, prompts, few, "--in-flight", "2")) == 0
+    told = [[row["completion"] for row in rows(file)] for file in (few, tmp_path / "whole.jsonl")]
+    assert told[0] == told[1]
+    lines = few.read_bytes()
+    few.rename(few.with_name("few.jsonl.partial"))
+    few.with_name("few.jsonl.partial").write_bytes(b"".join(lines.splitlines(keepends=True)[:5]))
+    assert main(command(tiny_model, prompts, few, "--in-flight", "2")) == 0 and few.read_bytes() == lines
+    assert main(command(tiny_model, prompts, few, "--in-flight", "-1")) == 2
 
 
 def test_chat_answers_one_prompt_and_a_pipe_the_same_way(

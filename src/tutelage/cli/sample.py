@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from tutelage.cli._rate_project import tell_if_new
+from tutelage.cli._rate_project import only_project, tell_if_new
 from tutelage.cli._ui import UI
 from tutelage.config import Resolved
 from tutelage.errors import DataError, UsageError
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from tutelage.cli._answers import Draft
 
 _AT_ONCE = 256
-"""answers in flight; part of the results' definition only through float rounding, so it is fixed"""
+"""answers in flight; part of the results' definition only through float rounding, so it is the same for all who do not
+ask for another"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,8 @@ class Config:
     """what to do with rows that cannot be used: stop, or leave them out and say how many"""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """of matrix products"""
+    in_flight: int = 0
+    """answers drawn at a time, after which they are on the disk; fewer take less memory and more time; 0 = 256"""
     engine: Literal["auto", "fast", "plain"] = "auto"
     """how answers are sampled: by our own decoder in C++ where it knows the model (auto; fast: or not at all), or by
     PyTorch (plain), to the same distribution but for rounding"""
@@ -62,7 +65,7 @@ class Config:
     db: str = ""
     """rating database to put the answers into as questions (as `rate` does)"""
     project: str = "default"
-    """project in that database"""
+    """project in that database; not given: the only one there is"""
     kinds: tuple[Literal["pair", "ranking", "scores"], ...] = ("pair",)
     """kinds of questions to ask there"""
     overlap: int = 1
@@ -70,8 +73,8 @@ class Config:
     handles_dry_run: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.n < 1 or self.limit < 0 or self.seed < 0 or self.best_of < 0:
-            raise UsageError("n must be at least 1, limit, seed and best_of at least 0")
+        if self.n < 1 or min(self.limit, self.seed, self.best_of, self.in_flight) < 0:
+            raise UsageError("n must be at least 1, limit, seed, best_of and in_flight at least 0")
         if bool(self.best_of) != bool(self.reward) or (self.best_of and self.n > 1):
             raise UsageError("--best-of keeps one answer, by --reward", fix="--best-of 8 --reward NAME, without --n")
         if self.out.suffix != ".jsonl":
@@ -80,6 +83,7 @@ class Config:
             raise UsageError("one answer per prompt leaves nothing to compare", fix="--n 2 or more, or --kinds scores")
 
 
+@only_project
 def run(resolved: Resolved[Config], ui: UI) -> int:
     """Sample what is not there yet, then ask about it."""
     from tutelage.cli._answers import Draft, called, fingerprint, finished, weights_of
@@ -88,6 +92,7 @@ def run(resolved: Resolved[Config], ui: UI) -> int:
     prompts = _prompts(config, ui)
     settings = {name: value for name, value in asdict(config).items() if name in _DECISIVE}
     settings |= {"best_of": config.best_of, "reward": config.reward} if config.best_of else {}
+    settings |= {"in_flight": config.in_flight} if config.in_flight else {}
     weights = weights_of(config.model)
     mark = fingerprint(config.model, weights, prompts, settings)
     if ui.dry_run:
@@ -166,8 +171,8 @@ def _draw(config: Config, prompts: Sequence[Prompt], draft: Draft, who: tuple[st
         top_k=config.top_k,
         greedy=config.greedy,
     )
-    sampler, drawn = Fast(renderer, sampling, slots=_AT_ONCE, say=ui.say), config.best_of or config.n
-    at_once = max(1, _AT_ONCE // drawn)
+    slots, drawn = config.in_flight or _AT_ONCE, config.best_of or config.n
+    sampler, at_once = Fast(renderer, sampling, slots=slots, say=ui.say), max(1, slots // drawn)
     best = _best(config, ui) if config.best_of else None
     first = draft.done // (at_once * config.n) * at_once  # whole rounds only: a round is drawn as it was the first time
     if draft.foreign:

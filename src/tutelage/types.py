@@ -58,6 +58,9 @@ class Sample:
     """Which model wrote it (a folder, with @ and a hash of its weights where it is known, or a hub id); never shown to
     raters."""
     seed: int = 0
+    checkpoint: str = ""
+    """Digest of the weights that wrote it (`Policy.digest`), where it is known; never shown to raters. Models are told
+    apart by their names, not by this: a model that learns has another one at every step."""
 
 
 def same_words(one: str, two: str) -> bool:

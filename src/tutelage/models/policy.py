@@ -17,6 +17,7 @@ from tutelage.errors import UsageError
 from tutelage.models._products import Copies
 from tutelage.models.attention import Packing, SlotCache
 from tutelage.models.body import Body, UnfitError
+from tutelage.models.digest import weights_digest
 from tutelage.models.heads import Heads
 from tutelage.models.tree import tree_of
 from tutelage.ops import native, varlen
@@ -55,6 +56,7 @@ class Backbone(nn.Module):
         self.room = Room()
         """tokens that one pass without gradient takes; learning cuts alike"""
         self._body: Body | None = None
+        self._frozen: dict[str, bytes] = {}
 
     @property
     def copies(self) -> Copies | None:
@@ -182,6 +184,10 @@ class Backbone(nn.Module):
             **layout,
         )
         return out.last_hidden_state[0]
+
+    def digest(self) -> str:
+        """32 hex digits of the weights as they are, of an adapter and its base alike: which checkpoint this is."""
+        return weights_digest(self.model, self._frozen)
 
     def _write(self, folder: Path) -> None:
         """The model or its adapter, and the tokenizer.

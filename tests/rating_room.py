@@ -22,7 +22,7 @@ Enter = Callable[..., TestClient]
 
 
 def questions(count: int, kind: QuestionKind = "pair", answers: int = 2, name: str = "q") -> list[Comparison]:
-    """Questions whose ids, prompts' meta, samples and models all tell what no rater may learn: SECRET-…"""
+    """Questions whose ids, prompts' meta, samples, models and their weights all tell what no rater may learn."""
     made: list[Comparison] = []
     for number in range(count):
         asked = (
@@ -39,6 +39,7 @@ def questions(count: int, kind: QuestionKind = "pair", answers: int = 2, name: s
                 f"**Answer** {j} to {name}{number}",
                 model=f"SECRET-model{j}",
                 seed=7,
+                checkpoint=f"SECRET-weights{j}",
             )
             for j in range(count_of)
         )

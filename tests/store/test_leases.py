@@ -80,7 +80,8 @@ def test_what_a_row_says_of_its_question_is_the_same_everywhere(store: Store):
     store.ask(asked, project="origin")
     with store.database.reading() as connection:
         told = origins(connection, [asked[0].id])[asked[0].id]
-    assert told == {"models": ["SECRET-model0", "SECRET-model1"], "probability": 0.5, "extra": False}
+    models, weights = ([f"SECRET-{word}{at}" for at in range(2)] for word in ("model", "weights"))
+    assert told == {"models": models, "checkpoints": weights, "probability": 0.5, "extra": False}
 
 
 def test_people_come_in_once_by_a_link_everywhere(store: Store):

@@ -51,6 +51,7 @@ def test_rows_say_what_was_shown_by_whom_it_was_written_and_under_which_rubric(e
     client.post("/api/v1/judgements", json=answer(task, confirmed=True, strength=2))
     (row,) = store.history()
     assert row["models"] == ["SECRET-model0", "SECRET-model1"] and row["probability"] == 0.5
+    assert row["checkpoints"] == ["SECRET-weights0", "SECRET-weights1"]
     order = [0, 1] if "Answer** 0" in task["candidates"][0]["text"] else [1, 0]
     assert (row["rubric"], row["shown"], row["confirmed"], row["seconds"]) == ("1", order, True, 2.5)
     assert [row["ranks"][candidate] for candidate in order] == [1, 2]  # the one on the left was preferred

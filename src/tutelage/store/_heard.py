@@ -1,4 +1,4 @@
-"""Judgements as live batches read them: those that stand now, those of given ids, their scores as ratings."""
+"""What live batches read: judgements that stand now, those of given ids, their scores as ratings; who may judge."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import sqlalchemy as sa
 
 from tutelage.store.rows import chunks, judgement_of, question_of
-from tutelage.store.schema import exclusions, judgements, questions
+from tutelage.store.schema import accounts, exclusions, judgements, members, questions
 from tutelage.store.standing import GOLD, standing_on
 from tutelage.types import Judgement, Rating
 
@@ -36,6 +36,13 @@ def left_out(connection: sa.Connection, project: str, at: float | None = None) -
     query = query if at is None else query.where(exclusions.c.created <= at)
     newest = {row.rater: row.excluded for row in connection.execute(query)}
     return {rater for rater, excluded in newest.items() if excluded} | {GOLD}
+
+
+def let_in(connection: sa.Connection, project: str) -> int:
+    """How many people may judge in a project now, and count."""
+    query = sa.select(sa.func.count()).select_from(members).join(accounts, accounts.c.rater == members.c.rater)
+    mine = (members.c.project == project, members.c.rater.not_in(left_out(connection, project)))
+    return connection.execute(query.where(*mine, accounts.c.active.is_(True))).scalar_one()
 
 
 def standing_of(connection: sa.Connection, ids: Sequence[str], excluded: set[str]) -> dict[str, list[Judgement]]:

@@ -11,7 +11,9 @@ from tutelage.store.labels import digest
 from tutelage.store.rows import text_json, text_of
 from tutelage.types import Prompt, Sample, Text, plain
 
-_FIX = "write rows of prompt, completion and, if you like, model, finish, seed, meta; `tutelage sample` does"
+_FIX = (
+    "rows of prompt, completion and, if you like, model, checkpoint, finish, seed, meta; `tutelage sample` writes them"
+)
 
 
 def read_answers(paths: Iterable[str | Path]) -> list[Sample]:
@@ -37,18 +39,20 @@ def _sample(row: Row, problems: Problems) -> Sample | None:
     prompt, completion = _content(row, "prompt", problems), _content(row, "completion", problems)
     meta = row.data.get("meta") or {}
     finish = row.data.get("finish", "stop")
-    seed = row.data.get("seed", 0)
+    seed, checkpoint = row.data.get("seed", 0), row.data.get("checkpoint", "")
     if not isinstance(meta, Mapping):
         problems.add(row.place("meta"), "'meta' is not an object", _FIX)
     elif finish not in ("stop", "length"):
         problems.add(row.place("finish"), f"'finish' is {finish!r}, not 'stop' or 'length'", _FIX)
     elif not isinstance(seed, int):
         problems.add(row.place("seed"), f"'seed' is {seed!r}, not a whole number", _FIX)
+    elif not isinstance(checkpoint, str):
+        problems.add(row.place("checkpoint"), f"'checkpoint' is {checkpoint!r}, not text", _FIX)
     elif prompt is not None and completion is not None:
         model, text = str(row.data.get("model", "")), plain(completion)
         asked = Prompt(f"prompt-{digest(text_json(prompt))}", prompt, dict(cast(Mapping[str, Any], meta)))
         name = f"{row.data.get('id', 'answer')}~{digest(asked.id, text, model, seed)[:12]}"
-        return Sample(name, asked, text, finish, model, seed)
+        return Sample(name, asked, text, finish, model, seed, checkpoint)
     return None
 
 

@@ -18,21 +18,12 @@ from typing import Any, Literal, cast
 import sqlalchemy as sa
 
 from tutelage.errors import DataError
-from tutelage.store._heard import by_id, left_out, ratings_of, scales_of, standing_now, standing_of
+from tutelage.store._heard import by_id, left_out, let_in, ratings_of, scales_of, standing_now, standing_of
 from tutelage.store._live import asked_now, no_longer_gold
 from tutelage.store.audit import note
 from tutelage.store.engine import Database
 from tutelage.store.rows import chunks
-from tutelage.store.schema import (
-    accounts,
-    batch_items,
-    batches,
-    judgements,
-    leases,
-    members,
-    questions,
-    samples,
-)
+from tutelage.store.schema import batch_items, batches, judgements, leases, questions, samples
 from tutelage.store.standing import GOLD
 from tutelage.types import Judgement, Rating
 
@@ -51,6 +42,8 @@ class Batch:
     run: str
     step: int
     kind: str
+    checkpoint: str
+    """digest of the weights that wrote the answers; empty where it is not known"""
     wanted: int
     """judgements of each item"""
     late: Late
@@ -132,6 +125,7 @@ class Batches:
         late: Late = "wait",
         kind: str = "scores",
         beside: Collection[str] = (),
+        checkpoint: str = "",
     ) -> Batch:
         """Open a batch, or find it as it is: a run that was killed posts the same again, and nothing changes.
 
@@ -144,6 +138,7 @@ class Batches:
             now = self._database.now(connection)
             seen = connection.execute(sa.select(sa.func.max(judgements.c.number))).scalar() or 0
             more = {"state": "open", "seen": seen, "created": now, "deadline": now + seconds, "closed": None}
+            more["checkpoint"] = checkpoint
             there = connection.execute(sa.select(batches.c.state).where(batches.c.id == batch)).scalar()
             if there in (None, "cancelled"):
                 mine = (batches.c.run == run, batches.c.state == "open", batches.c.step <= step)
@@ -321,11 +316,8 @@ class Batches:
 
     def raters(self, project: str) -> int:
         """How many people are let into a project now."""
-        query = sa.select(sa.func.count()).select_from(members).join(accounts, accounts.c.rater == members.c.rater)
         with self._database.reading() as connection:
-            let_in = query.where(members.c.project == project, accounts.c.active.is_(True))
-            let_in = let_in.where(members.c.rater.not_in(left_out(connection, project)))
-            return connection.execute(let_in).scalar_one()
+            return let_in(connection, project)
 
     def waiting(self, project: str) -> tuple[int, float] | None:
         """(judgements still needed, seconds left) of the open batch that is due first; None = none waits."""
@@ -339,7 +331,8 @@ class Batches:
         row = connection.execute(sa.select(batches).where(batches.c.id == batch)).mappings().first()
         if row is None:
             raise DataError(f"there is no batch {batch!r}", fix="`tutelage rate batches` lists them")
-        told = {name: row[name] for name in ("number", "id", "project", "run", "step", "kind", "wanted", "created")}
+        names = ("number", "id", "project", "run", "step", "kind", "checkpoint", "wanted", "created")
+        told = {name: row[name] for name in names}
         counts = self._counts(connection, batch, row)
         now = self._database.now(connection)
         held = sa.select(sa.func.count(leases.c.question.distinct())).join(

@@ -269,5 +269,6 @@ def _origin(prompt: Prompt, item: str, told: Sequence[Sample]) -> dict[str, Any]
         "prompt_id": prompt.id,
         "samples": [sample.id for sample in told],
         "models": [sample.model for sample in told],
+        "checkpoints": [sample.checkpoint for sample in told],
         "prompt": dict(prompt.meta),
     }

@@ -153,20 +153,25 @@ def comparisons_of(connection: sa.Connection, project: str, rows: Sequence[dict[
 
 
 def origins(connection: sa.Connection, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """What a judgement's row says of its question: who wrote the candidates, and how likely it was to be asked."""
+    """What a judgement's row says of its question: who wrote the candidates, and how likely it was to be asked.
+
+    Of what was written by several checkpoints alike it names the first: the batches tell which wrote it in each step.
+    """
     found: dict[str, dict[str, Any]] = {}
     for part in chunks(ids):
         asked = connection.execute(sa.select(questions).where(questions.c.id.in_(part))).mappings().all()
         wanted: dict[str, set[str]] = {}
         for row in asked:
             wanted.setdefault(row["project"], set()).update(row["candidates"])
-        models: dict[tuple[str, str], str] = {}
+        writers: dict[tuple[str, str], tuple[str, str]] = {}
         for project, names in wanted.items():
             for some in chunks(sorted(names)):  # by id: the prompt has no index
-                query = sa.select(samples.c.id, samples.c.model).where(samples.c.project == project)
-                rows = connection.execute(query.where(samples.c.id.in_(some)))
-                models.update(((project, row.id), row.model) for row in rows)
+                query = sa.select(samples.c.id, samples.c.model, samples.c.checkpoint)
+                rows = connection.execute(query.where(samples.c.project == project, samples.c.id.in_(some)))
+                writers.update(((project, row.id), (row.model, row.checkpoint)) for row in rows)
         for row in asked:
-            told = [models[row["project"], name] for name in row["candidates"]]
-            found[row["id"]] = {"models": told, "probability": row["probability"], "extra": False}
+            told = [writers[row["project"], name] for name in row["candidates"]]
+            models, checkpoints = [model for model, _ in told], [checkpoint for _, checkpoint in told]
+            known = {"models": models, "checkpoints": checkpoints if any(checkpoints) else []}
+            found[row["id"]] = known | {"probability": row["probability"], "extra": False}
     return found

@@ -16,8 +16,8 @@ Row = Mapping[Any, Any]
 
 
 LATER: Mapping[str, Any] = {
-    "edit": "", "flags": [], "confirmed": False, "extra": False, "models": [], "probability": 1.0, "purpose": "",
-    "place": 1e9,
+    "edit": "", "flags": [], "confirmed": False, "extra": False, "models": [], "checkpoints": [], "probability": 1.0,
+    "purpose": "", "place": 1e9,
 }  # fmt: skip
 """What rows stand for that were written before these columns were there."""
 
@@ -62,6 +62,7 @@ def sample_row(project: str, sample: Sample) -> dict[str, Any]:
         "finish": sample.finish,
         "model": sample.model,
         "seed": sample.seed,
+        "checkpoint": sample.checkpoint,
     }
 
 
@@ -109,8 +110,9 @@ def prompt_of(row: Row) -> Prompt:
 
 
 def sample_of(row: Row, prompt: Prompt) -> Sample:
-    """The sample in a row; its prompt is in another table."""
-    return Sample(row["id"], prompt, row["text"], cast(Finish, row["finish"]), row["model"], row["seed"])
+    """The sample in a row; its prompt is in another table. Files of before say nothing of checkpoints."""
+    finish, checkpoint = cast(Finish, row["finish"]), row.get("checkpoint", "")
+    return Sample(row["id"], prompt, row["text"], finish, row["model"], row["seed"], checkpoint)
 
 
 def question_of(row: Row) -> Question:

@@ -24,7 +24,7 @@ from sqlalchemy import (
     true,
 )
 
-REVISION = "0006"
+REVISION = "0007"
 """The newest migration; a database that is already there is opened without loading Alembic."""
 
 metadata = MetaData()
@@ -48,6 +48,7 @@ samples = Table(
     Column("finish", String, nullable=False),
     Column("model", String, nullable=False),
     Column("seed", Integer, nullable=False),
+    Column("checkpoint", String, nullable=False, server_default=""),  # `Sample.checkpoint`, of who wrote it first
     ForeignKeyConstraint(["project", "prompt"], ["prompts.project", "prompts.id"]),
 )
 
@@ -107,6 +108,7 @@ judgements = Table(
     Column("confirmed", Boolean, nullable=False, server_default=false()),
     Column("extra", Boolean, nullable=False, server_default=false()),  # beyond the overlap when it came
     Column("models", JSON, nullable=False, server_default="[]"),  # who wrote each candidate (`Sample.model`)
+    Column("checkpoints", JSON, nullable=False, server_default="[]"),  # the same of weights; [] = of none it is known
     Column("probability", Float, nullable=False, server_default="1"),  # with which the question was selected
     Column("purpose", String, nullable=False, server_default=""),  # "gold", "quiz", "repeat": checks the rater only
     ForeignKeyConstraint(["question"], ["questions.id"]),
@@ -294,6 +296,7 @@ batches = Table(  # answers that training waits for; open → quorum | deadline 
     Column("created", Float, nullable=False),
     Column("deadline", Float),
     Column("closed", Float),
+    Column("checkpoint", String, nullable=False, server_default=""),  # of the weights that wrote its answers
     Index("batches_by_project", "project", "state"),
 )
 

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from tutelage.errors import DataError
 from tutelage.store._intake import WORKING, Intake
-from tutelage.store.rows import text_json
+from tutelage.store.rows import sample_row, text_json
 from tutelage.store.schema import (
     admissions,
     exclusions,
@@ -128,7 +128,7 @@ def _question(row: Mapping[str, Any], comparison: Comparison, given: list[dict[s
     told = _record("question", row)
     told["prompt"] = {"id": prompt.id, "content": text_json(prompt.content), "meta": dict(prompt.meta)}
     told["candidates"] = [
-        {"id": said.id, "text": said.text, "finish": said.finish, "model": said.model, "seed": said.seed}
+        {name: value for name, value in sample_row(row["project"], said).items() if name not in ("project", "prompt")}
         for said in comparison.candidates
     ]
     return told | {"handouts": given}

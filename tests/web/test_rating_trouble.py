@@ -243,24 +243,3 @@ def test_an_answer_stands_under_the_guidelines_with_which_its_task_came(room: Ro
         task = next_task(page, task)
     rubrics = [row["rubric"] for row in room.rows()]
     assert rubrics == [came[task] for task in answered] and set(rubrics) == {"1", "2"}
-
-
-def test_an_answer_that_is_refused_for_good_is_said_in_the_raters_language(room: Room, chrome: Any):
-    room.ask("pair", TWO, copies=3)
-    page = room.enter(chrome, locale="zh-CN")
-    page.evaluate("fetch('/api/v1/language', {method: 'POST', body: '{\"language\": \"zh\"}', "
-                  "headers: {'content-type': 'application/json'}})")  # fmt: skip
-    page.reload()
-    told = {"error": {"what": "this id stands for another judgement", "wanted": "", "fix": "make a new id"}}
-    for status, word in ((409, "任务会再次出现"), (418, "this id stands for another judgement")):
-        page.route("**/api/v1/judgements", lambda route, _, status=status: route.fulfill(status=status, json=told))
-        task = ready(page)
-        press(page, "1")
-        next_task(page, task)
-        page.wait_for_selector("[data-test=refused]")
-        said = page.inner_text("[data-test=refused] div")
-        assert said.startswith("服务器没有接受一条回答：") and word in said
-        assert ("make a new id" in said) is (status == 418)
-        page.click("[data-test=refused] button")
-        page.unroute("**/api/v1/judgements")
-    assert room.rows() == []

@@ -11,7 +11,7 @@ import type { Task } from "./types";
 import { flagName } from "./verdict";
 import { useWords } from "./words";
 
-export type Dialog = "help" | "guidelines" | "skip" | "flags" | null;
+export type Dialog = "help" | "guidelines" | "skip" | "flags" | "refused" | null;
 export type Settings = { keys: boolean; theme: "" | "light" | "dark" };
 
 /** `onKey` is told what a key means to us (null: nothing) and what was pressed; `stays`: Escape is for it, not for closing. */

@@ -4,7 +4,7 @@ import { useEffect, useState } from "preact/hooks";
 import { Icon } from "./icons";
 import { Key } from "./key";
 import { useKeyNames } from "./keymap";
-import type { Refused } from "./outbox";
+import { RefusedNotice } from "./refused";
 import type { Session } from "./session";
 import { useWords } from "./words";
 
@@ -76,7 +76,7 @@ function useLater(on: boolean, milliseconds: number): boolean {
   return late && on;
 }
 
-export function Banners({ session }: { session: Session }) {
+export function Banners({ session, open }: { session: Session; open: (dialog: "refused") => void }) {
   const say = useWords();
   const { waiting, trouble } = session.mood;
   return (
@@ -88,22 +88,8 @@ export function Banners({ session }: { session: Session }) {
           {trouble === "signed-out" ? <a class="button small" href="/rate">{say("sign_in_again")}</a> : <button type="button" class="button small" onClick={() => session.retry()}>{say("try_now")}</button>}
         </div>
       )}
-      {session.refused.map((refused) => <RefusedNotice key={refused.sending.key} session={session} refused={refused} />)}
+      {session.refused.length > 0 && <RefusedNotice session={session} open={() => open("refused")} />}
       <Deadline session={session} />
-    </div>
-  );
-}
-
-/** An answer that will never be taken; why, in the rater's language, or in the server's words where we have none. */
-function RefusedNotice({ session, refused }: { session: Session; refused: Refused }) {
-  const say = useWords();
-  const word = `refused_${refused.status}`;
-  const ours = say(word) !== word;
-  return (
-    <div class="notice bad" data-test="refused">
-      <Icon name="warn" />
-      <div><p>{say("refused", { what: ours ? say(word) : refused.what })}</p>{!ours && refused.fix !== "" && <p class="muted">{refused.fix}</p>}</div>
-      <button type="button" class="button small" onClick={() => session.dismissRefused()}>{say("understood")}</button>
     </div>
   );
 }

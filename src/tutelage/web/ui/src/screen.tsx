@@ -9,6 +9,7 @@ import { Key } from "./key";
 import { Keys, oursOf, useKeyNames, useKeymap, type Keymap } from "./keymap";
 import { belongsTo, isWriting, keyOf } from "./keys";
 import { memorise, recall } from "./memo";
+import { RefusedDialog } from "./refused";
 import type { Session } from "./session";
 import { Answers, Prompt, Scores, type View } from "./task";
 import type { Boot, Task } from "./types";
@@ -35,7 +36,7 @@ export function Screen({ session, boot }: { session: Session; boot: Boot }) {
     <Keys.Provider value={keymap}><Words.Provider value={say}>
       <a class="skip-link" href="#task">{say("to_task")}</a>
       <Header session={session} open={setDialog} />
-      <Banners session={session} />
+      <Banners session={session} open={setDialog} />
       <main id="task" class="frame" tabIndex={-1} data-phase={session.phase} data-task={task?.id} data-kind={task?.kind}>
         {task === null ? <NoTask session={session} /> : (
           <>
@@ -54,6 +55,7 @@ export function Screen({ session, boot }: { session: Session; boot: Boot }) {
       <p class="visually-hidden" role="status" aria-live="polite">{session.said.word !== "" && say(session.said.word, { count: session.said.count }) + (session.said.turn % 2 ? "\u00a0" : "")}</p>
       {dialog === "help" && <HelpDialog task={task} settings={settings} setSettings={setSettings} setKeymap={setKeymap} close={close} />}
       {dialog === "guidelines" && <GuidelinesDialog session={session} close={close} />}
+      {dialog === "refused" && <RefusedDialog session={session} close={close} />}
       {dialog === "skip" && task !== null && <SkipDialog session={session} close={close} />}
       {dialog === "flags" && task !== null && <FlagsDialog session={session} task={task} close={close} />}
     </Words.Provider></Keys.Provider>

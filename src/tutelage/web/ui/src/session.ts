@@ -5,7 +5,7 @@ import { blank, gapOf, judgementOf, keep, type Draft, type Gap, type Step } from
 import { Refusal, call, speakFor } from "./api";
 import { newId } from "./ids";
 import { memorise, recall } from "./memo";
-import { Outbox, type Mood, type Refused, type Sending } from "./outbox";
+import { Outbox, askedIn, placeOf, withTexts, type Mood, type Refused, type Sending } from "./outbox";
 import { Shelf } from "./shelf";
 import { Tabs } from "./tabs";
 import type { Boot, Guidelines, Language, Me, Task, Waiting } from "./types";
@@ -74,10 +74,12 @@ export class Session {
     this.outbox = new Outbox(
       this.shelf, rater,
       (mood) => this.change({ mood }),
-      (sending, reply) => this.sent(sending, reply as { id?: string; extra?: boolean } | null),
-      (refused) => this.change({ refused: [...this.refused, refused] }),
+      (sending, reply) => this.sent(sending, reply as { extra?: boolean } | null),
+      (refused) => this.keepRefused(refused),
+      (mine, stands) => this.otherStands(mine, stands),
     );
     this.past = await this.shelf.all<Past>("history", `${rater}/`);
+    this.refused = await this.shelf.all<Refused>("history", `refused/${rater}/`);
     await this.outbox.load();
     await this.fill();
     this.poll();
@@ -108,7 +110,7 @@ export class Session {
     const id = newId();
     const body = judgementOf(this.task, this.draft, id, this.lap());
     this.remember({ id, task: this.task, draft: this.draft, skipped: false });
-    void this.outbox.add("/api/v1/judgements", { ...body }, this.task.id);
+    void this.outbox.add("/api/v1/judgements", { ...body }, this.task.id, askedIn(this.task));
     this.tabs.tell(this.task.id, true);
     this.count(1);
     this.say("said_saved");
@@ -131,7 +133,7 @@ export class Session {
     if (this.task === null || performance.now() < this.settledAt) return;
     const id = newId();
     const note = comment.trim();
-    void this.outbox.add(`/api/v1/tasks/${encodeURIComponent(this.task.id)}/skip`, { id, reason, ...(note === "" ? {} : { comment: note }) }, this.task.id);
+    void this.outbox.add(`/api/v1/tasks/${encodeURIComponent(this.task.id)}/skip`, { id, reason, ...(note === "" ? {} : { comment: note }) }, this.task.id, askedIn(this.task));
     this.remember({ id, task: this.task, draft: this.draft, skipped: true });
     this.tabs.tell(this.task.id, true);
     this.say("said_skipped");
@@ -144,7 +146,7 @@ export class Session {
     if (last === undefined) return this.say("said_nothing_to_undo");
     this.past.pop();
     void this.shelf.remove("history", last.key);
-    void this.outbox.add(`/api/v1/${last.skipped ? "skips" : "judgements"}/${encodeURIComponent(last.id)}/undo`, { id: newId() }, last.task.id);
+    void this.outbox.add(`/api/v1/${last.skipped ? "skips" : "judgements"}/${encodeURIComponent(last.id)}/undo`, { id: newId() }, last.task.id, askedIn(last.task));
     this.tabs.tell(last.task.id, false);
     if (!last.skipped) this.count(-1);
     if (this.task !== null) this.queue.unshift({ task: this.task, until: this.until(this.task) });
@@ -247,8 +249,16 @@ export class Session {
     this.change({ newRubric: false });
   }
 
-  dismissRefused(): void {
-    this.change({ refused: [] });
+  private async keepRefused(refused: Refused): Promise<void> {
+    const told = withTexts(refused, this.past.find((past) => past.id === refused.sending.body["id"])?.task);
+    await this.shelf.put("history", placeOf(told), told);
+    if (refused.sending.path.endsWith("/judgements")) this.count(-1);
+    this.change({ refused: [...this.refused, told] });
+  }
+
+  discard(refused: Refused): void {
+    void this.shelf.remove("history", placeOf(refused));
+    this.change({ refused: this.refused.filter((each) => each !== refused) });
   }
 
   retry(): void {
@@ -285,18 +295,17 @@ export class Session {
     this.me = { ...this.me, today: { ...this.me.today, done } };
   }
 
-  /** Where a second tab had given the same answer before, that one stands: it is the one to take back later. */
-  private sent(sending: Sending, reply: { id?: string; extra?: boolean } | null): void {
-    if (sending.path.endsWith("/judgements") && reply !== null) {
-      if (reply.extra === true) this.say("said_extra");
-      const mine = String(sending.body["id"]);
-      const last = this.past.find((past) => past.id === mine);
-      if (reply.id !== undefined && reply.id !== mine) {
-        this.outbox.rename(mine, reply.id);
-        if (last !== undefined) last.id = reply.id;
-      }
-    }
+  private sent(sending: Sending, reply: { extra?: boolean } | null): void {
+    if (sending.path.endsWith("/judgements") && reply?.extra === true) this.say("said_extra");
     if (this.task === null && this.phase !== "loading") void this.fill();
+  }
+
+  /** A second tab had given the same answer before: that one stands, and is the one to take back later. */
+  private async otherStands(mine: string, stands: string): Promise<void> {
+    const last = this.past.find((past) => past.id === mine);
+    if (last === undefined) return;
+    last.id = stands;
+    await this.shelf.put("history", last.key, last);
   }
 
   private failed(error: unknown): void {

@@ -22,6 +22,7 @@ def db(tmp_path: Path) -> str:
         store.ask(asked, "P", 2)
         for number in range(2):
             told: dict[str, Any] = {"project": "P", "run": f"run {number}", "step": 7, "wanted": 2, "seconds": 500}
+            told["checkpoint"] = "0123456789abcdef" * 2 * number
             Batches(store.database).post(f"b{number}", items=[Item(f"q{number}")], **told)
     return str(tmp_path / "r.db")
 
@@ -42,6 +43,8 @@ def test_open_batches_are_listed_ended_and_cancelled(db: str, capsys: pytest.Cap
     assert len(told(capsys, "--db", db, "--all")) == 2
     assert main(["rate", "batches", "--db", db]) == 0
     assert "step 8  0 of 1 answers judged by 2, 2 judgements missing" in capsys.readouterr().out
+    assert main(["rate", "batches", "--db", db, "--all"]) == 0
+    assert "step 8  weights 0123456789ab  0 of 1 answers judged" in capsys.readouterr().out
 
 
 def test_of_two_batches_of_one_run_the_later_one_is_said_to_be_asked_ahead(

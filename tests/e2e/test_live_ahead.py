@@ -125,5 +125,7 @@ def _killed(server: Server, nursery: Nursery, model: Path, folder: Path) -> None
         rater.join(PATIENCE)
     assert outcome(folder / "killed") == outcome(folder / "whole")
     with Store(server.db) as store:
-        found = Batches(store.database).all("killed")
+        found, whole = (Batches(store.database).all(project) for project in ("killed", "whole"))
     assert [(one.step, one.state) for one in found] == [(step, "consumed") for step in range(STEPS)], "asked otherwise"
+    wrote = [one.checkpoint for one in found]
+    assert wrote == [one.checkpoint for one in whole] and wrote[0] == wrote[1] != wrote[2], "who sampled it wrote it"

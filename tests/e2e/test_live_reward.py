@@ -137,6 +137,10 @@ def _killed_and_whole_alike(
         found = batches.all("killed")
         assert [(one.state, one.step, one.missing) for one in found] == [("consumed", 0, 0), ("consumed", 1, 0)]
         used = [judgement.id for one in found for item in batches.settled(one.id) for judgement in item.judgements]
+        wrote = [one.checkpoint for one in found]
+        assert wrote == [one.checkpoint for one in batches.all("whole")] and len(set(wrote)) == STEPS and all(wrote)
+        asked = {one.id: [said.checkpoint for said in one.candidates] for one in store.comparisons("killed")}
+        assert all(row["checkpoints"] == asked[row["question"]] for row in store.history("killed"))
     told = sorted(name for rater in raters for name in rater.acknowledged)
     assert sorted(used) == told == sorted(judged(db, "killed")), "lost, doubled or not used"
     assert len(told) == STEPS * each

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, TypeVar
 
 import torch
@@ -183,9 +183,18 @@ class Online(Algorithm[C, X]):
 
     def _draw(self, prompts: Sequence[Prompt], step: int, made: int, role: str = "rollout") -> Drawn:
         config, parts = self.config, self.parts
-        rollouts = parts.sampler.sample(parts.policy, prompts, config.answers, derive(config.seed, step, role))
+        rollouts = self._sampled(prompts, config.answers, derive(config.seed, step, role))
         now = parts.policy.logprobs(rollouts.batch, config.temperature)
         return Drawn(rollouts, now.logprobs, now.entropy, step, made)
+
+    def _sampled(self, prompts: Sequence[Prompt], count: int, seed: int) -> Rollouts:
+        """Answers of the policy as it is. Where they are kept they name its weights, which cost nothing elsewhere."""
+        parts = self.parts
+        rollouts = parts.sampler.sample(parts.policy, prompts, count, seed)
+        if not any(source.kept for source in (*self.judges(), parts.watch) if source is not None):
+            return rollouts
+        wrote = parts.policy.digest()
+        return replace(rollouts, samples=tuple(replace(one, checkpoint=wrote) for one in rollouts.samples))
 
     def _scored(self, drawn: Drawn) -> Answers:
         config, parts, rollouts = self.config, self.parts, drawn.rollouts
@@ -258,6 +267,7 @@ class Online(Algorithm[C, X]):
                 "finish": sample.finish,
                 "reward": round(float(value), 4),
             }
+            | ({"checkpoint": sample.checkpoint} if sample.checkpoint else {})
             for sample, value in list(zip(rollouts.samples, scores.value, strict=True))[:_SHOWN_TEXTS]
         ]
 
@@ -294,8 +304,7 @@ class Online(Algorithm[C, X]):
         prompts = self.parts.prompts.held_out
         if not prompts:
             return {}
-        rollouts = self.parts.sampler.sample(self.parts.policy, prompts, 1, derive(self.config.seed, "evaluate"))
-        return self.measured(rollouts)
+        return self.measured(self._sampled(prompts, 1, derive(self.config.seed, "evaluate")))
 
     def measured(self, rollouts: Rollouts) -> dict[str, float]:
         """The numbers of held-out answers, as `eval/…`."""

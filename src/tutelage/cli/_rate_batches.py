@@ -71,4 +71,5 @@ def _line(batch: Batch, due: int) -> str:
         state += f"; asked ahead, the run waits for step {due + 1} first"
     things = "pairs" if batch.kind == "pair" else "answers"
     judged = f"{batch.settled} of {batch.items} {things} judged by {batch.wanted}, {batch.missing} judgements missing"
-    return f"{batch.id}  project {batch.project}  step {batch.step + 1}  {judged}; {state}"
+    wrote = f"  weights {batch.checkpoint[:12]}" if batch.checkpoint else ""
+    return f"{batch.id}  project {batch.project}  step {batch.step + 1}{wrote}  {judged}; {state}"

@@ -207,7 +207,7 @@ class Live:
             wanted = [question for question, item in zip(posed.questions, items, strict=True) if item.question]
             store.ask(wanted, plan.project, plan.raters)
         told: dict[str, Any] = {"project": plan.project, "run": self._run(), "step": step}
-        told |= {"kind": "pair" if plan.pairs else "scores", "beside": self._ahead}
+        told |= {"kind": "pair" if plan.pairs else "scores", "beside": self._ahead, "checkpoint": posed.checkpoint}
         return batches.post(name, **told, items=items, wanted=plan.raters, seconds=seconds, late=plan.late)
 
     def _wait(self, store: Store, batches: Batches, batch: Batch, posed: Posed, guesses: Sequence[float]) -> None:

@@ -48,6 +48,8 @@ class Posed:
     groups: list[list[int]]
     """items that belong to one prompt"""
     answers: list[Key]
+    checkpoint: str
+    """digest of the weights that wrote them all"""
 
 
 def key(sample: Sample) -> Key:
@@ -75,6 +77,7 @@ def check_project(plan: Plan, store: Store, db: str) -> None:
 def pose(plan: Plan, store: Store, samples: Sequence[Sample]) -> Posed:
     """Distinct answers (or pairs of them) as questions: the same content is the same question in every process."""
     said = {key(sample): sample for sample in samples}
+    checkpoint = next((sample.checkpoint for sample in samples), "")
     by_prompt: dict[str, list[Key]] = {}
     for one in said:
         by_prompt.setdefault(one[0], []).append(one)
@@ -89,11 +92,11 @@ def pose(plan: Plan, store: Store, samples: Sequence[Sample]) -> Posed:
             pairs = [(said[one], said[two]) for one, two in combinations(sorted(keys), 2)]
             groups.append(list(range(len(asked), len(asked) + len(pairs))))
             asked += [_question(plan, *pair) for pair in pairs]
-        return Posed({}, asked, [group for group in groups if group], list(said))
+        return Posed({}, asked, [group for group in groups if group], list(said), checkpoint)
     places = {one: place for place, one in enumerate(said)}
     aspects = _aspects(plan, store)
     asked = [_question(plan, sample, aspects=aspects) for sample in said.values()]
-    return Posed(places, asked, [[places[one] for one in keys] for keys in by_prompt.values()], list(said))
+    return Posed(places, asked, [[places[one] for one in keys] for keys in by_prompt.values()], list(said), checkpoint)
 
 
 def _aspects(plan: Plan, store: Store) -> tuple[tuple[str, ...], tuple[float, float]]:
@@ -116,7 +119,10 @@ def _question(
     names, scale = aspects
     first = told[0].prompt
     prompt = Prompt(f"prompt-{digest(text_json(first.content))}", first.content, first.meta)
-    said = tuple(Sample(f"said-{digest(prompt.id, one.text)}", prompt, one.text, one.finish, one.model) for one in told)
+    said = tuple(
+        Sample(f"said-{digest(prompt.id, one.text)}", prompt, one.text, one.finish, one.model, 0, one.checkpoint)
+        for one in told
+    )
     ids = [one.id for one in said]
     if plan.pairs:
         return Comparison(f"reward-{digest(plan.project, 'pair', plan.raters, *ids)}", "pair", prompt, said)

@@ -33,6 +33,11 @@ class RewardSource(ABC):
         """Whether people are asked while it waits: then only answers of training steps are brought to it."""
         return any(source.live for source in self.sources())
 
+    @property
+    def kept(self) -> bool:
+        """Whether answers are put into a database, where they are judged: then they say which weights wrote them."""
+        return any(source.kept for source in self.sources())
+
     def ready(self, samples: Sequence[Sample], step: int) -> list[bool]:
         """Once for the answers of a training step, before `score`: wait for what it needs (people, say).
 

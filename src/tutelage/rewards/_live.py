@@ -65,6 +65,10 @@ class _Asking(RewardSource):
     def live(self) -> bool:
         return self.desk.live
 
+    @property
+    def kept(self) -> bool:
+        return True
+
     def ready(self, samples: Sequence[Sample], step: int) -> list[bool]:
         return self.desk.wait(samples, step, _guesses(self.stand_in, samples))
 

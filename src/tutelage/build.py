@@ -141,7 +141,7 @@ def rehearse(
         trained = sum(
             p.numel() for module in algorithm.modules().values() for p in module.parameters() if p.requires_grad
         )
-        part = config.tokens_per_part or estimated(algorithm.modules().values())
+        part = config.tokens_per_part or estimated(algorithm.modules().values()).part
         found = algorithm.preflight(algorithm.collect(0))
         first = Health(steps).check(1, found | algorithm.metrics())
         for oddity in [*odd_rates(algorithm), *(f"{alarm.message}; {alarm.advice}" for alarm in first)]:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor
+from torch.profiler import profile
 
 from tests_support import batch_of, random_rows
 from tutelage.errors import UsageError
@@ -268,3 +269,21 @@ def test_the_check_at_the_start_leaves_no_copy_of_the_weights_behind(model_folde
     assert policy._body.copies.size >= side_by_side * joined > 0
     if dtype == "float32":
         assert policy._body.copies.size == side_by_side * joined, "a weight that stands alone is read where it lies"
+
+
+@pytest.mark.parametrize("engine", ["auto", "plain"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("architecture", ["qwen3", "gpt2"])
+def test_layers_computed_again_give_the_same_bits(model_folder, architecture, dtype, engine):
+    model = load_policy(str(model_folder(architecture)), device="cpu", engine=engine, dtype=dtype)
+    batch, found, kept = batch_of(random_rows(LENGTHS)), list[dict[str, Tensor]](), list[int]()
+    model.logprobs(batch)  # so that copies of weights are there
+    for again in (False, True, False):
+        model.room.recompute = again
+        with profile(profile_memory=True) as seen:
+            logprobs = model.logprobs(batch).logprobs
+        kept.append(sum(event.self_cpu_memory_usage for event in seen.events()))
+        found.append(gradients(model, logprobs.mean()) | {"logprobs": logprobs.detach()})
+    assert kept[1] < kept[0], "bytes between the passes"
+    for name, wanted in found[0].items():
+        assert torch.equal(wanted, found[1][name]) and torch.equal(wanted, found[2][name]), name

@@ -9,8 +9,10 @@ from torch import nn
 from tutelage.algorithms import TrainConfig
 from tutelage.batches import Loss, TokenBatch
 from tutelage.models.load import load_policy
+from tutelage.models.policy import Policy
 from tutelage.ops import memory
 from tutelage.train.optim import Optimizer
+from tutelage.train.room import shape_of
 
 
 class Narrow:
@@ -113,3 +115,65 @@ def test_an_estimate_leaves_room_for_gradients_and_moments():
     assert memory.tokens_that_fit([shape], needed + 2 * 1024 * shape.per_token, 8192) == 1024
     assert memory.tokens_that_fit([shape] * 2, 2 * needed + 4 * 1024 * shape.per_token, 8192) == 1024
     assert memory.tokens_that_fit([shape], needed + 2 * 1024 * shape.per_token - 2, 8192) == 512
+
+
+def test_a_row_that_does_not_fit_is_learned_with_its_layers_computed_again(tiny_model, monkeypatch, caplog):
+    policy = load_policy(str(tiny_model), device="cpu")
+    shape = shape_of(policy)
+    free = shape.trained * 12 + shape.parameters * 2 + 2 * 60 * shape.per_token
+    monkeypatch.setattr(memory, "free_bytes", lambda: free)
+    fits = memory.fitting([shape], free)
+    assert fits == 60
+    learner = Teaches(policy)
+    optimizer = Optimizer(learner, TrainConfig(tokens_per_part=fits), 10)
+    optimizer.step(learner, rows_of(fits // 2, fits // 2))
+    assert learner.again == [False], "all of it fits"
+    optimizer.step(learner, rows_of(fits + 1, 5))
+    assert learner.again == [False, True, False], "the long one alone, then the short one"
+    assert caplog.text.count("computed again") == 1
+
+
+def test_memory_that_runs_out_at_one_element_is_tried_again_with_layers_computed_again(tiny_model):
+    for setting, happens in (("auto", [False, True]), ("off", [False])):
+        learner = Teaches(load_policy(str(tiny_model), device="cpu"), fails=1)
+        optimizer = Optimizer(learner, TrainConfig(gradient_checkpointing=setting), 10)
+        if setting == "off":
+            with pytest.raises(MemoryError, match="lower --max-length"):
+                optimizer.step(learner, rows_of(50))
+        else:
+            optimizer.step(learner, rows_of(50))
+        assert learner.again == happens
+    never = Teaches(load_policy(str(tiny_model), device="cpu"), fails=2)
+    with pytest.raises(MemoryError, match="lower --max-length"):
+        Optimizer(never, TrainConfig(), 10).step(never, rows_of(50))
+
+
+def test_layers_are_always_computed_again_where_that_is_asked_for(tiny_model, caplog):
+    learner = Teaches(load_policy(str(tiny_model), device="cpu"))
+    Optimizer(learner, TrainConfig(gradient_checkpointing="on"), 10).step(learner, rows_of(5))
+    assert learner.again == [True] and not caplog.text
+
+
+class Teaches(Narrow):
+    """A language model that learns, and remembers whether its layers were to be computed again."""
+
+    def __init__(self, policy: Policy, fails: int = 0) -> None:
+        super().__init__(10**6, MemoryError())
+        self.policy, self.fails, self.again = policy, fails, list[bool]()
+
+    def modules(self) -> dict[str, nn.Module]:
+        return {"policy": self.policy}
+
+    def learning_rates(self) -> dict[str, float]:
+        return {"policy": 0.1}
+
+    def loss(self, batch: TokenBatch) -> Loss:
+        self.again.append(self.policy.room.recompute)
+        if len(self.again) <= self.fails:
+            raise MemoryError
+        total = -self.policy.logprobs(batch).logprobs.mean()
+        return Loss(total, torch.tensor(float(len(batch.tokens))), {})
+
+
+def rows_of(*lengths: int) -> TokenBatch:
+    return TokenBatch.of([([place % 50 for place in range(n)], [False] + [True] * (n - 1)) for n in lengths])

@@ -72,6 +72,9 @@ class TrainConfig:
     """what to do with rows that cannot be used: stop, or leave them out and say how many"""
     tokens_per_part: int = 0
     """tokens in one forward pass (micro-batch); 0 = chosen automatically; never changes the result"""
+    gradient_checkpointing: Literal["auto", "on", "off"] = "auto"
+    """compute layers again in the backward pass instead of keeping what is in them: less memory, a third more work,
+    the same result. auto = for a row that would not fit otherwise"""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """of matrix products; weights, losses and optimiser stay float32. auto = bfloat16 on accelerators and on processors
     that multiply it (AMX, AVX-512 BF16), from 8 million parameters up; else float32"""

@@ -10,7 +10,7 @@ from typing import Any
 from tutelage.cli._checks import memory_gib
 from tutelage.cli._methods import METHODS
 from tutelage.errors import DataError, MissingInputError, ServiceError
-from tutelage.ops.memory import MOST, MOST_ON_ACCELERATOR, Shape, activations, tokens_that_fit
+from tutelage.ops.memory import MOST, MOST_ON_ACCELERATOR, Shape, activations, fitting, tokens_that_fit
 
 _ADAM = 16
 """bytes per trained parameter: float32 weight, gradient and two moments"""
@@ -132,9 +132,10 @@ def estimate(method: str, lora: bool, model: ModelSize, machine: Machine, length
     if lora or needs.reference or needs.sampled:  # the base under an adapter is the reference too
         frozen += model.parameters
     per_step = batch * length * needs.sides
-    part = _part(model, machine, 1 + needs.critics, trained, frozen)
+    part, fits = _part(model, machine, 1 + needs.critics, trained, frozen)
     tokens = max(length, min(per_step, part))
-    kept = tokens * activations(model.layers, model.width, model.inner) * machine.number_bytes
+    again = tokens > fits  # then layers are computed again in the backward pass
+    kept = tokens * activations(model.layers, model.width, model.inner, recompute=again) * machine.number_bytes
     if needs.sampled:
         kept += min(batch, _SLOTS) * length * model.cached * machine.number_bytes
     trained_gib = trained * _ADAM / 2**30
@@ -143,12 +144,12 @@ def estimate(method: str, lora: bool, model: ModelSize, machine: Machine, length
     return Plan(method, lora, gib, trained_gib, seconds, gib <= machine.memory_gib, part)
 
 
-def _part(model: ModelSize, machine: Machine, learners: int, trained: int, frozen: int) -> int:
-    """As `train.room` finds it out once the weights are loaded."""
+def _part(model: ModelSize, machine: Machine, learners: int, trained: int, frozen: int) -> tuple[int, int]:
+    """Tokens of a part, and tokens that fit, as `train.room` finds them out once the weights are loaded."""
     weights = (trained + frozen) * _FROZEN
     free = int(machine.memory_gib * 2**30 - _BASE_GIB * 2**30 - weights)
     shape = Shape(model.parameters, trained // learners, model.layers, model.width, model.inner, machine.number_bytes)
-    return tokens_that_fit([shape] * learners, free, machine.part)
+    return tokens_that_fit([shape] * learners, free, machine.part), fitting([shape] * learners, free)
 
 
 def _operations(method: str, lora: bool) -> float:

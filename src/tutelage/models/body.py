@@ -81,6 +81,8 @@ class _Pass:
     read: Tensor | None
     """int64 [N]: the tokens whose states are wanted, each once; after its attention the last layer computes no other"""
     kind: torch.dtype
+    recompute: bool
+    """whether the gradient computes each layer again, from what went into it"""
 
     def split(self, raw: Tensor) -> list[Tensor]:
         """Queries, keys and values of [T, heads + 2·shared, depth]."""
@@ -105,18 +107,29 @@ class Body:
         return Body(copy.deepcopy(self.core, memo))
 
     def hidden(
-        self, tokens: Tensor, positions: Tensor, segments: Segments, kind: torch.dtype, read: Tensor | None = None
+        self,
+        tokens: Tensor,
+        positions: Tensor,
+        segments: Segments,
+        kind: torch.dtype,
+        read: Tensor | None = None,
+        *,
+        recompute: bool = False,
     ) -> Tensor:
-        """float32 [T, H] after the last norm, or [N, H] of the tokens at `read`, int64 [N]; products in `kind`."""
+        """float32 [T, H] after the last norm, or [N, H] of the tokens at `read`, int64 [N]; products in `kind`.
+
+        Args:
+            recompute: keep only what goes into each layer, and compute the layer again for its gradient (to the bit).
+        """
         given = narrowed(Layout(tokens, positions, segments, read))
         wanted = len(tokens if given.read is None else given.read)
         if kind == torch.bfloat16:  # those of float32 are not compiled for their size
             given = filled(given)
-        states = self._states(given, kind)
+        states = self._states(given, kind, recompute)
         states = states if len(states) == wanted else states[:wanted]
         return states if read is None or given.read is not None else states.index_select(0, read)
 
-    def _states(self, given: Layout, kind: torch.dtype) -> Tensor:
+    def _states(self, given: Layout, kind: torch.dtype, recompute: bool) -> Tensor:
         """float32 [T, H], or [N, H] of what is read."""
         plan, tokens, positions = self.plan, given.tokens, given.positions
         stream = plan.embedding(tokens).float()
@@ -127,7 +140,7 @@ class Body:
             angles = [each[0].float().contiguous() for each in plan.rotary(stream[None], positions[None])]
         blocks = [self._block(index, angles) for index in range(len(plan.layers))]
         sizes = plan.heads, plan.key_value_heads, plan.size
-        run = _Pass(blocks, self._norm(plan.last), *sizes, given.segments, given.read, kind)
+        run = _Pass(blocks, self._norm(plan.last), *sizes, given.segments, given.read, kind, recompute)
         tensors = [tensor for block in blocks for tensor in block.tensors]
         return cast(Any, _Body).apply(run, stream, *tensors, *run.last.tensors)
 
@@ -181,6 +194,16 @@ def _require_fit(core: Any, plan: Blueprint) -> None:
 
 
 @dataclass(frozen=True)
+class _Given:
+    """What goes into one layer."""
+
+    stream: Tensor
+    more: Tensor | None
+    """what the layer before adds to the stream"""
+    read: Tensor | None
+
+
+@dataclass(frozen=True)
 class _Kept:
     """Of one layer, for its gradient."""
 
@@ -205,12 +228,13 @@ class _Body(Function):
     @staticmethod
     def forward(ctx: Any, run: _Pass, stream: Tensor, *tensors: Tensor) -> Tensor:
         keep = any(ctx.needs_input_grad)
-        kept, more = list[_Kept](), None
+        kept, more = list[_Kept | _Given](), None
         for block in run.blocks:
-            layer, more = _forward(run, block, stream, more, run.read if block is run.blocks[-1] else None)
-            stream = layer.middle
+            given = _Given(stream, more, run.read if block is run.blocks[-1] else None)
+            layer = _forward(run, block, given)
+            stream, more = layer.middle, _added(block, layer)
             if keep:
-                kept.append(layer)
+                kept.append(given if run.recompute else layer)
         stream, normed, marks = ops.norm(stream, more, run.last, run.kind, torch.float32)
         if keep:
             ctx.run, ctx.kept, ctx.last = run, kept, (stream, marks)
@@ -231,25 +255,29 @@ class _Body(Function):
         for block, kept in zip(reversed(run.blocks), reversed(ctx.kept), strict=True):
             place = len(wanted) - len(block.tensors)
             read = run.read if block is run.blocks[-1] else None
+            kept = _forward(run, block, kept) if isinstance(kept, _Given) else kept
             d_stream, d_kind, found = _backward(run, block, kept, (d_stream, d_kind), wanted[place:], read)
             gradients[:0] = found
             del wanted[place:]
         return None, d_stream, *gradients
 
 
-def _forward(
-    run: _Pass, block: _Block, stream: Tensor, more: Tensor | None, read: Tensor | None
-) -> tuple[_Kept, Tensor]:
-    """One block: what its gradient needs, and what it adds to the stream (of the tokens at `read`) at its end."""
-    stream, normed, marks = ops.norm(stream, more, block.before, run.kind, run.kind)
+def _forward(run: _Pass, block: _Block, given: _Given) -> _Kept:
+    """One block but for what it adds to the stream at its end."""
+    read = given.read
+    stream, normed, marks = ops.norm(given.stream, given.more, block.before, run.kind, run.kind)
     raw = block.attend.forward(normed).view(len(stream), -1, run.depth)
     query, key, value = _turned(run, block, raw)
     attended, total = attention.forward(query, key, value, run.segments, block.scale, block.window)
     more = block.out.forward(_at(read, attended.view(len(stream), -1)))
     middle, middle_normed, middle_marks = ops.norm(_at(read, stream), more, block.between, run.kind, run.kind)
     inner = block.up.forward(middle_normed)
-    down = block.down.forward(ops.gated(inner) if block.gated else ops.gelu(inner))
-    return _Kept(stream, normed, marks, raw, attended, total, middle, middle_normed, middle_marks, inner), down
+    return _Kept(stream, normed, marks, raw, attended, total, middle, middle_normed, middle_marks, inner)
+
+
+def _added(block: _Block, layer: _Kept) -> Tensor:
+    """What a block adds to the stream (of the tokens that were read) at its end."""
+    return block.down.forward(ops.gated(layer.inner) if block.gated else ops.gelu(layer.inner))
 
 
 def _at(read: Tensor | None, rows: Tensor) -> Tensor:

@@ -6,11 +6,14 @@ import contextlib
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from tutelage.batches import TokenBatch, onto, parts
 from tutelage.errors import UsageError
@@ -19,7 +22,7 @@ from tutelage.models.attention import Packing, SlotCache
 from tutelage.models.body import Body, UnfitError
 from tutelage.models.digest import weights_digest
 from tutelage.models.heads import Heads
-from tutelage.models.tree import tree_of
+from tutelage.models.tree import Tree, tree_of
 from tutelage.ops import native, varlen
 from tutelage.ops.allocator import keep_memory
 from tutelage.ops.attention import Segments
@@ -27,6 +30,7 @@ from tutelage.ops.logprobs import linear_logprobs
 from tutelage.ops.memory import Room
 
 Engine = Literal["auto", "fast", "plain"]
+_CHECKPOINT = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,12 @@ class Backbone(nn.Module):
         if reason:
             self.notes.append(f"attention pads each batch to its longest sequence, which wastes work: {reason}")
 
+    @property
+    def recomputes(self) -> bool:
+        """Whether its layers can be computed again in the backward pass, where `room` asks for that."""
+        layers = (isinstance(each, GradientCheckpointingLayer) for each in self.core.modules())
+        return self._body is not None or any(layers)
+
     def forget_copies(self) -> None:
         """Let go of the copies of weights that products are computed with, until they are wanted again."""
         if self._body is not None:
@@ -137,7 +147,7 @@ class Backbone(nn.Module):
         device, fast = self.device, self.engine != "plain"
         segments = Segments.of(batch.sizes()) if fast and cache is None and device.type == "cpu" else None
         if self._body is not None and segments is not None:
-            return self._body.hidden(batch.tokens, batch.positions, segments, self.compute_dtype)
+            return self._computed(self._body, batch, segments)
         on_gpu = fast and device.type == "cuda"
         packing = Packing.of(batch.lengths, batch.rows, batch.positions, device, segments, bounds=on_gpu)
         return self.forward_body(batch.tokens, batch.positions, packing=packing, cache=cache)
@@ -150,10 +160,13 @@ class Backbone(nn.Module):
         tree = tree_of(batch)
         if tree is None:
             segments = Segments.of(batch.sizes())
-            return self._body.hidden(batch.tokens, batch.positions, segments, self.compute_dtype, places)
+            return self._computed(self._body, batch, segments, places)
         read, back = tree.where[places].unique(return_inverse=True)  # the end of a shared prompt is read by every row
-        hidden = self._body.hidden(tree.tokens, tree.positions, tree.segments, self.compute_dtype, read)
-        return hidden.index_select(0, back)
+        return self._computed(self._body, tree, tree.segments, read).index_select(0, back)
+
+    def _computed(self, body: Body, laid: TokenBatch | Tree, segments: Segments, read: Tensor | None = None) -> Tensor:
+        how = self.compute_dtype, read
+        return body.hidden(laid.tokens, laid.positions, segments, *how, recompute=self.room.recompute)
 
     def in_parts(self, batch: TokenBatch, ask: Callable[[TokenBatch], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
         """What `ask` says of every row, `[B, …]` each; where no gradient is wanted in parts that fit the room.
@@ -177,6 +190,7 @@ class Backbone(nn.Module):
 
     def forward_body(self, tokens: Tensor, positions: Tensor, **layout: Any) -> Tensor:
         """One pass of the stock body over `tokens` [T] at `positions` [T] → `[T, H]`."""
+        _recompute_layers(self.core, wanted=self.room.recompute and torch.is_grad_enabled())
         out = self.core.base_model(
             input_ids=onto(tokens, self.device)[None],
             position_ids=onto(positions, self.device)[None],
@@ -287,6 +301,17 @@ class Scorer(Backbone):
         self.core.config.pad_token_id = self.tokenizer.pad_token_id
         self._write(folder)
         self.heads.write(folder)
+
+
+def _recompute_layers(core: Any, *, wanted: bool) -> None:
+    """Have the stock layers of `core` keep what they are given, and nothing inside them, in the next pass.
+
+    They ask whether they are in training; that they think so switches no dropout on, which is in the modules below.
+    """
+    for layer in core.modules():
+        if isinstance(layer, GradientCheckpointingLayer):
+            layer.gradient_checkpointing = layer.training = wanted
+            setattr(layer, "_gradient_checkpointing_func", _CHECKPOINT)  # noqa: B010  # its type says modules alone
 
 
 def _joined(cuts: list[list[int]], pieces: tuple[Tensor, ...]) -> Tensor:

@@ -32,6 +32,9 @@ class Room:
     """Tokens that one pass may take. Copies of a model share it, so that all that a step asks is cut alike."""
 
     tokens: int = MOST["cpu"]
+    recompute: bool = False
+    """whether the backward pass computes layers again instead of keeping what is in them (gradient checkpointing,
+    Chen et al. 2016, 1604.06174): the same gradients, a third more work"""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Room:
         return self
@@ -55,9 +58,13 @@ class Shape:
         return activations(self.layers, self.width, self.inner) * self.number_bytes
 
 
-def activations(layers: int, width: int, inner: int) -> int:
-    """Numbers per token that a backward pass needs, (14·width + 4·inner)·layers; our own body keeps about half."""
-    return (14 * width + 4 * inner) * layers
+def activations(layers: int, width: int, inner: int, *, recompute: bool = False) -> int:
+    """Numbers per token that a backward pass needs, (14·width + 4·inner)·layers; our own body keeps about half.
+
+    Where layers are computed again, their inputs (4·width at most) and the inside of one layer.
+    """
+    inside = 14 * width + 4 * inner
+    return 4 * width * layers + inside if recompute else inside * layers
 
 
 def free_bytes() -> int:
@@ -86,10 +93,9 @@ def _left_by_containers() -> Iterator[int]:
 
 
 def tokens_that_fit(shapes: list[Shape], free: int, most: int) -> int:
-    """Tokens of a part: the largest power of two whose activations take half of what training leaves free.
+    """Tokens of a part: the largest power of two in `fitting`.
 
     Args:
-        shapes: of the models that learn in one pass (policy and critic), their weights in memory already.
         most: upper limit; there is a lower one too, for a part holds at least one row whatever is estimated.
 
     Example:
@@ -97,7 +103,15 @@ def tokens_that_fit(shapes: list[Shape], free: int, most: int) -> int:
         >>> [tokens_that_fit([small], gib * 2**30, 8192) for gib in (1, 2, 8)]
         [2048, 4096, 8192]
     """
-    left = free - sum(shape.trained * _ON_TRAINING + shape.parameters * _COPIED for shape in shapes)
-    fitting = int(left * _SHARE) // max(1, sum(shape.per_token for shape in shapes))
-    power = 1 << max(fitting, 1).bit_length() - 1
+    power = 1 << max(fitting(shapes, free), 1).bit_length() - 1
     return min(most, max(_LEAST, power))
+
+
+def fitting(shapes: list[Shape], free: int) -> int:
+    """Tokens whose activations take half of what training leaves free; 0 or less where it leaves nothing.
+
+    Args:
+        shapes: of the models that learn in one pass (policy and critic), their weights in memory already.
+    """
+    left = free - sum(shape.trained * _ON_TRAINING + shape.parameters * _COPIED for shape in shapes)
+    return int(left * _SHARE) // max(1, sum(shape.per_token for shape in shapes))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tutelage.algorithms import Algorithm, TrainConfig
 from tutelage.batches import Batch, parts
-from tutelage.errors import DivergedError
+from tutelage.errors import DivergedError, UsageError
 from tutelage.ops import adamw
 from tutelage.train.health import culprit
 from tutelage.train.room import backbones, estimated
@@ -58,8 +58,13 @@ class Optimizer:
         self.steps = steps
         self.halved = 0
         """tokens per part that memory has forced, or 0; kept over a restart, for how a batch is cut sets last bits"""
-        self.estimated = estimated(algorithm.modules().values())
+        room = estimated(algorithm.modules().values())
+        self.estimated = room.part
         """tokens per part that memory is thought to hold; kept likewise"""
+        self._fitting = room.fitting
+        self._short = False
+        """whether memory did not suffice for one element alone"""
+        self._told = config.gradient_checkpointing == "on"
         self.names: dict[str, Tensor] = {}
         self.modules = {name: _trained(module) for name, module in algorithm.modules().items()}
         groups = []
@@ -73,6 +78,11 @@ class Optimizer:
                     groups.append({"params": chosen} | about)
         self._models = [each for module in algorithm.modules().values() for each in backbones(module)]
         self._make_room()
+        fixed = [type(model.core).__name__ for model in self._models if not model.recomputes]
+        if config.gradient_checkpointing == "on" and fixed:
+            raise UsageError(
+                f"the layers of {fixed[0]} cannot be computed again", fix="leave --gradient-checkpointing at auto"
+            )
         kind = adamw.AdamW if self._wants_loop() else torch.optim.AdamW
         self.adam: torch.optim.AdamW = kind(
             groups, betas=(config.adam_beta1, config.adam_beta2), eps=config.adam_eps, fused=True
@@ -137,11 +147,15 @@ class Optimizer:
                 if not _out_of_memory(error):
                     raise
                 used = max(map(sum, ([batch.sizes()[row] for row in rows] for rows in parts(batch, limit))))
-                if used <= max(batch.sizes()):
+                alone = used <= max(batch.sizes())
+                if alone and (self._short or not self._may_recompute()):
                     raise MemoryError(
                         f"a part of {used} tokens does not fit in memory, and is one element already; "
                         "lower --max-length, or take a smaller model or --lora"
                     ) from error
+            if alone:
+                self._short = True
+                continue
             self.halved = max(used // 2, 1)
             self._make_room()
             torch.cuda.empty_cache()
@@ -153,7 +167,9 @@ class Optimizer:
         """Leave the *summed* gradient of all parts in place; returns the mean metrics and the weight of the whole."""
         sums: dict[str, float] = {}
         whole = 0.0
+        sizes = batch.sizes()
         for rows in parts(batch, self._tokens_per_part()):
+            self._choose_recomputing(sum(sizes[row] for row in rows))
             loss = algorithm.loss(batch.select(rows) if len(rows) < len(batch) else batch)
             weight = float(loss.weight)
             _require_finite(float(loss.total.detach()), "loss", rows)
@@ -167,6 +183,20 @@ class Optimizer:
                 fix="check the data with `tutelage data inspect`",
             )
         return {name: value / whole for name, value in sums.items()}, whole
+
+    def _may_recompute(self) -> bool:
+        return self.config.gradient_checkpointing != "off" and any(model.recomputes for model in self._models)
+
+    def _choose_recomputing(self, tokens: int) -> None:
+        """Whether the next part keeps what is in its layers; that never changes its gradient."""
+        how = self.config.gradient_checkpointing
+        large = self._short or (self._fitting is not None and tokens > self._fitting)
+        wanted = how == "on" or (how == "auto" and large)
+        if wanted and not self._told and self._may_recompute():
+            self._told = True
+            logger.warning("layers are computed again in the backward pass of %d tokens, to save memory", tokens)
+        for model in self._models:
+            model.room.recompute = wanted
 
     def _clip(self, name: str, members: dict[str, Tensor], whole: float) -> float:
         """Turn sums into means and hold the module's norm under the limit; the modules do not shrink each other."""

@@ -14,6 +14,7 @@ import pytest
 from tutelage.cli._answers import Draft
 from tutelage.cli.main import main
 from tutelage.errors import TryAgainError
+from tutelage.models.load import load_policy
 from tutelage.store.projects import Projects, ProjectSettings
 from tutelage.store.store import Store
 
@@ -53,16 +54,21 @@ def test_two_checkpoints_that_lay_in_one_folder_are_told_apart(tiny_model: Path,
     model, db = tmp_path / "model", tmp_path / "r.db"
     shutil.copytree(tiny_model, model)
     names: list[str] = []
+    wrote: list[str] = []
     for number in range(2):
+        wrote.append(load_policy(str(model), device="cpu").digest())
         asked = ("--db", str(db), "--project", "news", "--kinds", "scores")
         assert main(command(model, prompts, tmp_path / f"{number}.jsonl", *asked)) == 0
-        names.append(rows(tmp_path / f"{number}.jsonl")[0]["model"])
+        row = rows(tmp_path / f"{number}.jsonl")[0]
+        assert (row["model"], row["checkpoint"]) == (f"{model}@{wrote[-1][:12]}", wrote[-1])
+        names.append(row["model"])
         weights = model / "model.safetensors"
         told = weights.read_bytes()
         weights.write_bytes(told[:-4] + b"\x01\x02\x03\x3c")
     assert names[0] != names[1]
     with Store(db) as store:
-        assert {sample.model for one in store.comparisons("news") for sample in one.candidates} == set(names)
+        said = {(sample.model, sample.checkpoint) for one in store.comparisons("news") for sample in one.candidates}
+        assert said == set(zip(names, wrote, strict=True))
 
 
 def test_the_best_of_several_is_kept_with_its_reward_also_after_an_interruption(

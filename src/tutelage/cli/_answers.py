@@ -111,6 +111,7 @@ def row_of(sample: Sample, run: str) -> dict[str, Any]:
         "completion": sample.text,
         "finish": sample.finish,
         "model": sample.model,
+        "checkpoint": sample.checkpoint,
         "seed": sample.seed,
         "run": run,
         "meta": dict(sample.prompt.meta),
@@ -133,9 +134,9 @@ def weights_of(model: str) -> bytes:
     return found
 
 
-def called(model: str, weights: bytes) -> str:
-    """Who wrote an answer: the model's name, and which checkpoint lay there by a hash of its weights."""
-    return f"{model}@{hashlib.sha256(weights).hexdigest()[:12]}" if weights else model
+def called(model: str, checkpoint: str) -> str:
+    """Who wrote an answer: the model's name, and which checkpoint lay in its folder by the digest of its weights."""
+    return f"{model}@{checkpoint[:12]}" if Path(model).is_dir() else model
 
 
 def fingerprint(model: str, weights: bytes, prompts: Sequence[Prompt], settings: Mapping[str, Any]) -> str:

@@ -86,15 +86,14 @@ class Config:
 @only_project
 def run(resolved: Resolved[Config], ui: UI) -> int:
     """Sample what is not there yet, then ask about it."""
-    from tutelage.cli._answers import Draft, called, fingerprint, finished, weights_of
+    from tutelage.cli._answers import Draft, fingerprint, finished, weights_of
 
     config = resolved.config
     prompts = _prompts(config, ui)
     settings = {name: value for name, value in asdict(config).items() if name in _DECISIVE}
     settings |= {"best_of": config.best_of, "reward": config.reward} if config.best_of else {}
     settings |= {"in_flight": config.in_flight} if config.in_flight else {}
-    weights = weights_of(config.model)
-    mark = fingerprint(config.model, weights, prompts, settings)
+    mark = fingerprint(config.model, weights_of(config.model), prompts, settings)
     if ui.dry_run:
         kept = f"the best of {config.best_of} answers" if config.best_of else f"{config.n} answers"
         ui.say(f"{len(prompts)} prompts × {kept} by {config.model} would go to {config.out}")
@@ -104,7 +103,7 @@ def run(resolved: Resolved[Config], ui: UI) -> int:
         ui.say(f"already complete: {config.out}")
     else:
         with Draft(config.out, mark).opened() as draft:
-            _draw(config, prompts, draft, (called(config.model, weights), mark), ui)
+            _draw(config, prompts, draft, ui)
             draft.finish()
     outcome = _summary(config.out)
     if config.db:
@@ -146,12 +145,8 @@ def _prompts(config: Config, ui: UI) -> Sequence[Prompt]:
     return loaded[: config.limit] if config.limit else loaded
 
 
-def _draw(config: Config, prompts: Sequence[Prompt], draft: Draft, who: tuple[str, str], ui: UI) -> None:
-    """
-    Args:
-        who: what the model is called, and the mark of its answers.
-    """
-    from tutelage.cli._answers import row_of
+def _draw(config: Config, prompts: Sequence[Prompt], draft: Draft, ui: UI) -> None:
+    from tutelage.cli._answers import called, row_of
     from tutelage.data.template import Renderer
     from tutelage.models.load import load_policy
     from tutelage.sampling import Sampling
@@ -179,14 +174,19 @@ def _draw(config: Config, prompts: Sequence[Prompt], draft: Draft, who: tuple[st
         ui.warn(f"{draft.path} was begun with another model, data or settings; starting anew")
     if draft.done:
         ui.say(f"going on after {draft.done} answers")
+    wrote = policy.digest()
+    who = {"model": called(config.model, wrote), "checkpoint": wrote}
     with ui.progress("sampling", len(prompts) * config.n) as bar:
         bar.advance(first * config.n)
         for start in range(first, len(prompts), at_once):
             asked = prompts[start : start + at_once]
             answered = sampler.sample(policy, asked, drawn, config.seed).samples
-            named = [_named(sample, *who, index % drawn) for index, sample in enumerate(answered)]
+            named = [
+                replace(sample, id=f"{sample.prompt.id}/{draft.run}/{index % drawn}", **who)  # as no other model's
+                for index, sample in enumerate(answered)
+            ]
             kept = best(named) if best else [(sample, {}) for sample in named]
-            rows = [row_of(sample, who[1]) | more for sample, more in kept]
+            rows = [row_of(sample, draft.run) | more for sample, more in kept]
             draft.append(rows[draft.done - start * config.n :])
             bar.advance(len(rows))
 
@@ -214,11 +214,6 @@ def _best(config: Config, ui: UI) -> Callable[[Sequence[Sample]], list[tuple[Sam
         ]
 
     return best
-
-
-def _named(sample: Sample, model: str, mark: str, number: int) -> Sample:
-    """With an id that no other model's answer has."""
-    return replace(sample, id=f"{sample.prompt.id}/{mark}/{number}", model=model)
 
 
 def _check_room(config: Config, tokens: Mapping[str, int], positions: int) -> None:
@@ -249,13 +244,12 @@ def _ask(config: Config, prompts: Sequence[Prompt], ui: UI) -> int:
     """Put the answers into the database as questions; the ones that are there already are left alone."""
     from tutelage.data import jsonl
     from tutelage.labelers._pairing import Pairing, questions
+    from tutelage.store.rows import sample_of
     from tutelage.store.store import Store
 
     by_id = {prompt.id: prompt for prompt in prompts}
-    samples = [
-        Sample(row["id"], by_id[row["prompt_id"]], row["completion"], row["finish"], row["model"], row["seed"])
-        for row in (line.data for line in jsonl.read(config.out))
-    ]
+    rows = (line.data for line in jsonl.read(config.out))
+    samples = [sample_of(row | {"text": row["completion"]}, by_id[row["prompt_id"]]) for row in rows]
     made = questions(samples, config.project, Pairing(kinds=config.kinds, seed=config.seed))
     for reason, count in made.notes.items():
         ui.say(f"not asked about: {count} {reason}")

@@ -98,7 +98,7 @@ def _draw(
     for prompt in prompts:
         _require_room(prompt, len(renderer.prompt(prompt.content)), policy.max_positions, sampling.max_new_tokens)
     sampler = Fast(renderer, sampling, slots=_AT_ONCE, say=where.say)
-    vocabulary = _vocabulary(policy.tokenizer)
+    about = {"vocabulary": _vocabulary(policy.tokenizer), "checkpoint": policy.digest()}
     per_round = max(1, _AT_ONCE // n)
     out: list[dict[str, Any]] = []
     for start in range(0, len(prompts), per_round):
@@ -109,14 +109,14 @@ def _draw(
         for sample, total, end, size, count in zip(
             drawn.samples, sums, ends, drawn.batch.lengths.tolist(), learned, strict=True
         ):
-            row = {"text": sample.text, "finish": sample.finish, "logprob": total, "vocabulary": vocabulary}
-            out.append(row | {"tokens": tokens[end - size : end], "prompt_tokens": size - count})
+            row = {"text": sample.text, "finish": sample.finish, "logprob": total}
+            out.append(row | about | {"tokens": tokens[end - size : end], "prompt_tokens": size - count})
         advance(len(drawn))
     return out
 
 
 def _answer(row: dict[str, Any], prompt: Prompt, name: str, model: str, seed: int) -> Answer:
-    sample = Sample(name, prompt, row["text"], row["finish"], model, seed)
+    sample = Sample(name, prompt, row["text"], row["finish"], model, seed, row.get("checkpoint", ""))
     return Answer(sample, tuple(row["tokens"]), row["prompt_tokens"], row["logprob"], row["vocabulary"])
 
 

@@ -17,6 +17,7 @@ import pytest
 
 from tutelage.cli.main import main
 from tutelage.errors import TryAgainError
+from tutelage.store.audit import trail
 from tutelage.store.people import People
 from tutelage.store.store import Store
 from tutelage.web._secret import place, secret_at
@@ -121,8 +122,6 @@ def test_two_raters_never_have_one_name(tmp_path: Path, capsys: pytest.CaptureFi
     assert run("invite", "--db", db, "--rater", "Li Wei", "--json") == 0
     people(lambda there: there.accept(_token(capsys)))
     assert run("invite", "--db", db, "--rater", "nobody") == 65
-    assert run("invite", "--db", db, "--rater", "Li Wei", "--role", "admin") == 65
-    assert "a link changes no role" in capsys.readouterr().err
 
     people(lambda there: there.accept(there.invite("default", actor="test", name="guest 2")))
     assert run("invite", "--db", db, "--name", "guest", "--count", "2", "--json") == 0
@@ -140,6 +139,39 @@ def _people(db: str, ask: Callable[[People], Any]) -> Any:
 
 def _token(capsys: pytest.CaptureFixture[str]) -> str:
     return json.loads(capsys.readouterr().out)["links"][0]["link"].rpartition("/")[2]
+
+
+def test_a_link_for_who_is_there_keeps_the_role_and_with_one_named_changes_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    db = str(tmp_path / "a.db")
+    open_store(db)
+    people = partial(_people, db)
+
+    def role() -> str:
+        return people(lambda there: there.accounts()[0].role)
+
+    assert run("invite", "--db", db, "--name", "Eve", "--role", "admin", "--language", "zh") == 0
+    capsys.readouterr()
+    assert run("invite", "--db", db, "--rater", "Eve", "--json") == 0, "in the place of the link not used yet"
+    link = people(lambda there: there.invitation(_token(capsys)))
+    assert (link.role, link.language, link.name) == ("admin", "zh", "Eve")
+    assert run("invite", "--db", db, "--rater", "Eve", "--json") == 0
+    people(lambda there: there.accept(_token(capsys)))
+    assert role() == "admin"
+    capsys.readouterr()
+    assert run("invite", "--db", db, "--rater", "Eve", "--role", "rater") == 65
+    assert "'Eve' is the last admin" in capsys.readouterr().err and role() == "admin"
+    people(lambda there: there.accept(there.invite("default", actor="t", name="Dana", role="admin")))
+    assert run("invite", "--db", db, "--rater", "Eve", "--role", "rater") == 0
+    told = capsys.readouterr().out
+    assert "Eve: rater from now on, and signed out everywhere until this link is opened" in told and role() == "rater"
+    assert run("invite", "--db", db, "--rater", "Eve", "--role", "admin", "--json") == 0 and role() == "admin"
+    people(lambda there: there.accept(_token(capsys)))
+    assert run("invite", "--db", db, "--rater", "Eve", "--json") == 0 and role() == "admin", "none named, none changed"
+    with Store(db) as store:
+        changed = [row for row in trail(store.database) if row["action"] == "change account"]
+    assert [(row["actor"], row["after"]["role"]) for row in changed] == [("cli", "admin"), ("cli", "rater")]
 
 
 @pytest.mark.parametrize(

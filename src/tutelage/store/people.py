@@ -30,6 +30,10 @@ class InvitationError(DeniedError):
     """The link is unknown, used, revoked or too old; which of these is not said."""
 
 
+class LastAdminError(DataError):
+    """Without this one nobody could run the server from its pages."""
+
+
 @dataclass(frozen=True)
 class Session:
     """Somebody who is signed in."""
@@ -243,13 +247,22 @@ class People:
             connection.execute(sa.update(accounts).where(accounts.c.rater == rater).values(language=language))
 
     def change(self, rater: str, *, actor: str, role: Role | None = None, active: bool | None = None) -> None:
-        """Give another role, or close or open an account; all its sessions end."""
+        """Give another role, or close or open an account; all its sessions end.
+
+        Raises:
+            DataError: there is no such rater or role.
+            LastAdminError: no admin would be left who may come in.
+        """
         with self._database.writing() as connection:
             now = self._database.now(connection)
             row = connection.execute(sa.select(accounts).where(accounts.c.rater == rater)).mappings().first()
             if row is None or (role is not None and role not in ROLES):
                 raise DataError(f"there is no rater {rater!r:.80}, or no role {role!r:.20}")
             after = {"role": role or row["role"], "active": row["active"] if active is None else active}
+            if row["role"] == "admin" and row["active"] and after != {"role": "admin", "active": True}:
+                others = (accounts.c.role == "admin", accounts.c.active, accounts.c.rater != rater)
+                if connection.execute(sa.select(accounts.c.rater).where(*others)).first() is None:
+                    raise LastAdminError(f"{row['name']!r} is the last admin", fix="make somebody else an admin first")
             connection.execute(sa.update(accounts).where(accounts.c.rater == rater).values(**after))
             mine = (sessions.c.rater == rater, sessions.c.ended.is_(None))
             connection.execute(sa.update(sessions).where(*mine).values(ended=now))

@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from tutelage.errors import DataError
 from tutelage.store.audit import trail
-from tutelage.store.people import DAY
+from tutelage.store.people import DAY, LastAdminError, Role
 from tutelage.store.projects import ProjectSettings
 from tutelage.web import _admin_exports as exports
 from tutelage.web import _admin_project as inside
@@ -142,13 +142,19 @@ def revoke(desk: Desk, form: Form) -> Response:
 
 
 def account(desk: Desk, form: Form) -> Response:
-    """Block an account or let it in again; nobody blocks themselves."""
-    rater, active = one(form.fields, "rater"), one(form.fields, "active") == "1"
-    if rater == desk.session.rater:
+    """Block an account or let it in again, or give it another role; nobody does that to themselves."""
+    rater, role, words = one(form.fields, "rater"), one(form.fields, "role"), desk.words["people"]
+    names = desk.names()
+    if rater == desk.session.rater or rater not in names:
         return RedirectResponse("/admin/people", 303)
-    desk.people.change(rater, actor=desk.session.rater, active=active)
-    text = desk.words["people"]["unblocked" if active else "blocked"]
-    return desk.done("/admin/people", text.format(name=desk.names().get(rater, rater)))
+    active = None if role else one(form.fields, "active") == "1"
+    chosen: Role | None = None if not role else "admin" if role == "admin" else "rater"
+    try:
+        desk.people.change(rater, actor=desk.session.rater, role=chosen, active=active)
+    except LastAdminError:
+        return desk.done("/admin/people", words["last_admin"].format(name=names[rater]), "bad")
+    text = words[f"now_{chosen}" if chosen else "unblocked" if active else "blocked"]
+    return desk.done("/admin/people", text.format(name=names[rater]))
 
 
 def log(desk: Desk) -> Response:

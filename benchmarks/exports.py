@@ -2,15 +2,18 @@
 
     python benchmarks/exports.py                 # 10,000 and 100,000
     python benchmarks/exports.py --sizes 1000000 --folder /var/tmp/exports
+    python benchmarks/exports.py --sizes 1000000 --kinds rated import
 
 A prompt has four answers and five questions (three pairs, a ranking of three, one answer scored), each judged by three
 of twenty raters: 18 votes for 15 judgements. Peak memory is what the operating system counted for the whole process;
-`grew_mb` is without what the interpreter and the libraries take before the first row.
+`grew_mb` is without what the interpreter and the libraries take before the first row. `import` takes a raw export into
+an empty database (that alone is measured) and fails unless what this one exports is the same bytes.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import random
 import subprocess
@@ -23,6 +26,8 @@ from typing import Any
 import sqlalchemy as sa
 from _speed_pipe import peak_gib
 
+from tutelage.data.formats import rows_of
+from tutelage.data.jsonl import Problems
 from tutelage.data.writing import Writer
 from tutelage.labelers._export import Export, Wanted
 from tutelage.store import schema, transfer
@@ -38,6 +43,7 @@ RUNS = [
     ("ranking", "none", "jsonl"),
     ("rated", "none", "jsonl"),
     ("unpaired", "reliability", "jsonl"),
+    ("import", "none", "jsonl"),
 ]
 PER_PROMPT = 15
 VOTES = 18
@@ -49,10 +55,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000])
     parser.add_argument("--folder", type=Path, default=Path("runs/exports"))
+    parser.add_argument("--kinds", nargs="+", default=sorted({kind for kind, _, _ in RUNS}), help="these only")
     parser.add_argument("--one", nargs=4, metavar=("DB", "KIND", "WEIGHTS", "FORMAT"), help="used by itself")
     asked = parser.parse_args()
     if asked.one:
-        print(json.dumps(one(*asked.one)))
+        print(json.dumps(again(asked.one[0]) if asked.one[1] == "import" else one(*asked.one)))
         return
     asked.folder.mkdir(parents=True, exist_ok=True)
     found: list[dict[str, Any]] = json.loads(RESULTS.read_text())["runs"] if RESULTS.exists() else []
@@ -60,7 +67,7 @@ def main() -> None:
         db = asked.folder / f"{size}.db"
         if not db.exists():
             made(db, size)
-        for kind, weights, ending in RUNS:
+        for kind, weights, ending in (run for run in RUNS if run[0] in asked.kinds):
             command = [sys.executable, __file__, "--one", str(db), kind, weights, ending]
             told = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
             same = (size, kind, weights, ending)
@@ -85,14 +92,48 @@ def one(db: str, kind: str, weights: Any, ending: str) -> dict[str, Any]:
         seconds, cpu = time.monotonic() - began, time.process_time() - used
     size = out.stat().st_size
     out.unlink()
+    return _told(file.rows, size, seconds, cpu, before)
+
+
+def again(db: str) -> dict[str, Any]:
+    """A raw export into an empty database, and whether that holds the same."""
+    out, target = Path(db).with_suffix(".again.jsonl"), Path(db).with_suffix(".again")
+    target.unlink(missing_ok=True)
+    there = raw_file(db, out)
+    with Store(target) as store:
+        before = _peak_mib()
+        began, used = time.monotonic(), time.process_time()
+        asked, given = transfer.load(store, (row.data for row in rows_of(out, Problems())), "default")
+        seconds, cpu = time.monotonic() - began, time.process_time() - used
+    size, peak = out.stat().st_size, _peak_mib()
+    if raw_file(str(target), out) != there:
+        raise SystemExit(f"{target} exports other rows than {db}")
+    out.unlink()
+    target.unlink()
+    return _told(asked + given, size, seconds, cpu, before, peak)
+
+
+def raw_file(db: str, out: Path) -> str:
+    """The digest of a raw export, written in a process of its own: its memory is another measurement."""
+    subprocess.run(
+        [sys.executable, "-m", "tutelage", "rate", "export", "--db", db, "--kind", "raw", "--out", str(out), "--quiet"],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    with out.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _told(rows: int, size: int, seconds: float, cpu: float, before: float, peak: float = 0.0) -> dict[str, Any]:
+    peak = peak or _peak_mib()
     return {
-        "rows": file.rows,
+        "rows": rows,
         "file_mb": round(size / 2**20, 1),
         "seconds": round(seconds, 1),
         "cpu_seconds": round(cpu, 1),
-        "rows_per_cpu_second": round(file.rows / cpu),
-        "peak_mb": round(_peak_mib(), 1),
-        "grew_mb": round(_peak_mib() - before, 1),
+        "rows_per_cpu_second": round(rows / cpu),
+        "peak_mb": round(peak, 1),
+        "grew_mb": round(peak - before, 1),
     }
 
 

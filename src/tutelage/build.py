@@ -17,6 +17,7 @@ from tutelage.data.formats import require
 from tutelage.errors import UsageError
 from tutelage.labelers._database import is_database
 from tutelage.labelers._trainer import Trainer
+from tutelage.ops.determinism import deterministic
 from tutelage.rewards import classical
 from tutelage.rewards._named import folders
 from tutelage.toolbox import Given, InOrder, Say, Toolbox
@@ -51,7 +52,8 @@ def train(
     if dry_run:
         return rehearse(kind, config, say, given, warn)
     toolbox = Toolbox(config, Path(config.out), say, given, warn=warn)
-    with _run(name, resolved, lambda: steps_of(kind, toolbox), ui) as run:
+    fixed = deterministic(config.deterministic)
+    with fixed, _run(name, resolved, lambda: steps_of(kind, toolbox), ui) as run:
         toolbox.trainer = Trainer(Path(config.out), run.leave, run.say, lambda text: run.warn("people", text))
         if run.done:
             run.say(f"already complete: {config.out}")
@@ -133,7 +135,7 @@ def rehearse(
     from tutelage.train.room import estimated
 
     warn = warn or say
-    with tempfile.TemporaryDirectory() as folder, torch.no_grad():
+    with deterministic(config.deterministic), tempfile.TemporaryDirectory() as folder, torch.no_grad():
         toolbox = Toolbox(config, Path(folder), say, given, warn=warn, careful=True)
         toolbox.trainer = Trainer(Path(folder), rehearsal=True)
         steps = steps_of(kind, toolbox)

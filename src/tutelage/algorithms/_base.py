@@ -81,6 +81,8 @@ class TrainConfig:
     engine: Engine = "auto"
     """how layers are computed: by our own loops in C++ where they know the model (auto; fast: or not at all), or by
     PyTorch alone (plain), to the same results but for rounding"""
+    deterministic: bool = False
+    """on a GPU: the same bits from the same run, at a price; on a processor runs repeat to the bit without it"""
     device: str = "auto"
     """cpu, cuda … ; auto = the accelerator where there is one"""
     lora: bool = False

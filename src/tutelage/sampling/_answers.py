@@ -15,6 +15,7 @@ from tutelage.batches import Rollouts, TokenBatch
 from tutelage.data.template import Renderer
 from tutelage.errors import DataError
 from tutelage.models.policy import Policy
+from tutelage.ops.determinism import running_sum
 from tutelage.sampling._base import Sampling, uniforms
 from tutelage.types import Prompt, Sample
 
@@ -93,7 +94,7 @@ def draw(logits: Tensor, numbers: Tensor, sampling: Sampling) -> tuple[Tensor, T
     if sampling.greedy:
         tokens = logits.argmax(-1)
     else:
-        cumulative = _truncated(logprobs.exp(), sampling).cumsum(-1)
+        cumulative = running_sum(_truncated(logprobs.exp(), sampling))
         # Compared with the sum itself, so that rounding can never point beyond the last likely token.
         target = numbers[:, None] * cumulative[:, -1:]
         tokens = (cumulative <= target).sum(-1).clamp(max=logits.shape[-1] - 1)
@@ -106,7 +107,7 @@ def _truncated(probabilities: Tensor, sampling: Sampling) -> Tensor:
         probabilities = probabilities.masked_fill(probabilities < least, 0)
     if sampling.top_p < 1:
         ordered, order = probabilities.sort(-1, descending=True)
-        beyond = ordered.cumsum(-1) - ordered >= sampling.top_p * probabilities.sum(-1, keepdim=True)
+        beyond = running_sum(ordered) - ordered >= sampling.top_p * probabilities.sum(-1, keepdim=True)
         probabilities = probabilities.masked_fill(beyond.scatter(-1, order, beyond), 0)
     return probabilities
 

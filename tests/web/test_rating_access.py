@@ -44,7 +44,9 @@ def test_a_rater_changes_keys_and_they_stay_changed(room: Room, chrome: Any):
     next_task(page, task)
     press(page, "?")
     page.get_by_text("All keys as they were").click()
-    press(page, "Escape", "1")
+    press(page, "Escape")
+    page.wait_for_selector("dialog", state="detached")
+    press(page, "1")
     all_sent(page)
     assert [shown_ranks(row) for row in room.rows()][:2] == [[2, 1], [1, 2]]
     page.wait_for_function("() => document.querySelector('[data-test=progress]').innerText.startsWith('3 of')")

@@ -284,7 +284,8 @@ def test_progress_counts_what_raters_do(admin: TestClient, store: Store, enter: 
     skipped = admin.get(f"{IN}/questions?show=skipped").text
     assert "1 in this list" in skipped and "skipped 1×" in skipped
     assert "too long" in admin.get(f"{IN}/questions/2").text
-    assert "SECRET-model0" in admin.get(f"{IN}/questions/1").text, "the admin may know the models"
+    told = admin.get(f"{IN}/questions/1").text
+    assert "SECRET-model0" in told and "weights SECRET-weigh" in told, "the admin may know the models and their weights"
 
 
 class Scripts(HTMLParser):

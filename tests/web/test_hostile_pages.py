@@ -43,7 +43,8 @@ def ask(room: Room, kind: Any, answers: int) -> None:
         turns = (Message("system", WORSE), Message("user", part), Message("assistant", part), Message("user", "?"))
         prompt = Prompt(f"{room.project}-{kind}-{number}-{WORSE}", turns)
         texts = [PACKED[(number + at) % 3] for at in range(answers)]
-        said = tuple(Sample(f"{prompt.id}-{at}", prompt, text, model=f"{WORSE}{at}") for at, text in enumerate(texts))
+        named = [{"model": f"{WORSE}{at}", "checkpoint": f"{at}{WORSE}"} for at in range(answers)]
+        said = tuple(Sample(f"{prompt.id}-{at}", prompt, text, **named[at]) for at, text in enumerate(texts))
         aspects = (WORSE,) if kind == "scores" else ()
         made.append(Comparison(f"{prompt.id}-q", kind, prompt, said, aspects))
     room.store.ask(made, project=room.project, overlap=9)

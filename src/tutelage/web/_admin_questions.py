@@ -97,7 +97,12 @@ def question(desk: Desk) -> Response:
         for row in found.skips
     ]
     answers = [
-        {"text": visible(sample.text), "model": visible(sample.model), "cut": sample.finish == "length"}
+        {
+            "text": visible(sample.text),
+            "model": visible(sample.model),
+            "weights": visible("" if sample.model.endswith(f"@{sample.checkpoint[:12]}") else sample.checkpoint),
+            "cut": sample.finish == "length",
+        }
         for sample in found.candidates
     ]
     return desk.page(

@@ -202,13 +202,15 @@ class Live:
     def _post(self, store: Store, batches: Batches, name: str, posed: Posed, step: int, seconds: float) -> Batch:
         plan = self.plan
         items: list[Item] = []
+        wanted: list[Comparison] = []
         if not batches.there(name):
             items = items_of(self.plan, batches, posed)
             wanted = [question for question, item in zip(posed.questions, items, strict=True) if item.question]
-            store.ask(wanted, plan.project, plan.raters)
         told: dict[str, Any] = {"project": plan.project, "run": self._run(), "step": step}
         told |= {"kind": "pair" if plan.pairs else "scores", "beside": self._ahead, "checkpoint": posed.checkpoint}
-        return batches.post(name, **told, items=items, wanted=plan.raters, seconds=seconds, late=plan.late)
+        with store.database.writing():  # as one: a run killed in between would leave questions for nobody
+            store.ask(wanted, plan.project, plan.raters)
+            return batches.post(name, **told, items=items, wanted=plan.raters, seconds=seconds, late=plan.late)
 
     def _wait(self, store: Store, batches: Batches, batch: Batch, posed: Posed, guesses: Sequence[float]) -> None:
         """Until the batch is closed; the trainer may be killed at any moment of it."""
@@ -238,8 +240,9 @@ class Live:
                     )
                 if batch.unasked:  # a rater whose scores were known beforehand was excluded while it waits
                     wanted = {place: posed.questions[place] for place in batch.unasked}
-                    store.ask(wanted.values(), batch.project, batch.wanted)
-                    batch = batches.ask_too(batch.id, {place: one.id for place, one in wanted.items()})
+                    with store.database.writing():
+                        store.ask(wanted.values(), batch.project, batch.wanted)
+                        batch = batches.ask_too(batch.id, {place: one.id for place, one in wanted.items()})
                 voice.tell(batch)
                 if self.trainer is not None:
                     self.trainer.leave()

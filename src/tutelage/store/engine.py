@@ -56,6 +56,7 @@ class Database:
         self.url, self.path = _locate(url)
         self.wait_seconds = wait_seconds
         self._writing = threading.RLock()
+        self._within: sa.Connection | None = None  # the transaction of the thread that holds the lock
         self._pid = os.getpid()
         if self.path is not None:
             _prepare(self.path, create)
@@ -89,12 +90,22 @@ class Database:
     def writing(self) -> Iterator[sa.Connection]:
         """A transaction that is durable when the block ends and leaves nothing behind when it raises.
 
+        Within another one it is a part of it: durable, or gone, with the whole. Reading in between sees nothing of it.
+
         Raises:
             TryAgainError: another process has kept writing for `wait_seconds`.
             DiskError: the disk is full or failed; nothing of this transaction is stored.
         """
-        with self._writing, self._transaction(writing=True) as connection:
-            yield connection
+        with self._writing:
+            if self._within is not None:
+                yield self._within
+                return
+            with self._transaction(writing=True) as connection:
+                self._within = connection
+                try:
+                    yield connection
+                finally:
+                    self._within = None
 
     @contextmanager
     def _transaction(self, writing: bool) -> Iterator[sa.Connection]:

@@ -85,6 +85,8 @@ def test_each_step_names_the_weights_that_its_checkpoint_holds(command: str, tin
     wrote = [saved(tiny_model, tmp_path / "run", steps) for steps in range(STEPS)]
     assert batches(db) == wrote and len(set(wrote)) == STEPS
     assert saved(tiny_model, tmp_path / "run", STEPS) == load_policy(str(tmp_path / "run/model"), device="cpu").digest()
+    states = [tmp_path / f"run/checkpoints/step-{number:08d}/state.json" for number in range(1, STEPS)]
+    assert [json.loads(state.read_text())["algorithm"]["weights"] for state in states] == wrote[1:], "to look it up"
     lines = [json.loads(line) for line in (tmp_path / "run/samples.jsonl").read_text().splitlines()]
     assert {(line["step"], line["checkpoint"]) for line in lines} == {(n + 1, name) for n, name in enumerate(wrote)}
     assert set(written(db).values()) == set(wrote)
@@ -156,4 +158,4 @@ def test_a_run_with_a_machines_reward_hashes_nothing(
     run(flags(tiny_model, tmp_path, "machine", reward="taste:live_room:taste"))
     assert asked == []
     run(flags(tiny_model, tmp_path, "people", db=str(tmp_path / "r.db"), **PEOPLE))
-    assert len(asked) == STEPS
+    assert len(asked) == STEPS + STEPS, "for the answers of each step and for each checkpoint"

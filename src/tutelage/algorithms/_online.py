@@ -189,12 +189,15 @@ class Online(Algorithm[C, X]):
 
     def _sampled(self, prompts: Sequence[Prompt], count: int, seed: int) -> Rollouts:
         """Answers of the policy as it is. Where they are kept they name its weights, which cost nothing elsewhere."""
-        parts = self.parts
-        rollouts = parts.sampler.sample(parts.policy, prompts, count, seed)
-        if not any(source.kept for source in (*self.judges(), parts.watch) if source is not None):
+        rollouts = self.parts.sampler.sample(self.parts.policy, prompts, count, seed)
+        if not self._kept():
             return rollouts
-        wrote = parts.policy.digest()
+        wrote = self.parts.policy.digest()
         return replace(rollouts, samples=tuple(replace(one, checkpoint=wrote) for one in rollouts.samples))
+
+    def _kept(self) -> bool:
+        """Whether answers are put into a database, where whoever reads them later may ask for their writer."""
+        return any(source.kept for source in (*self.judges(), self.parts.watch) if source is not None)
 
     def _scored(self, drawn: Drawn) -> Answers:
         config, parts, rollouts = self.config, self.parts, drawn.rollouts
@@ -332,6 +335,7 @@ class Online(Algorithm[C, X]):
 
     def state(self) -> dict[str, Any]:
         found = {"kl": self.kl.state(), "center": self.center, "reward": self.parts.reward.state()}
+        found |= {"weights": self.parts.policy.digest()} if self._kept() else {}  # for people; nothing reads it
         return found if self.ahead is None else found | {"ahead": as_json(self.ahead)}
 
     def restore(self, state: Mapping[str, Any]) -> None:

@@ -33,9 +33,10 @@ def main() -> int:
     if len(sys.argv) != 2:
         print(__doc__)
         return 0
-    from tutelage.ops.allocator import prepare_for_torch
+    from tutelage.ops.allocator import collect_seldom, prepare_for_torch
 
     prepare_for_torch()  # as the command does
+    collect_seldom()
     import torch
 
     asked = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import platform
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tutelage.ops.allocator import product_rows
+from tutelage.ops.allocator import collect_seldom, product_rows
 
 PROGRAM = """
 import resource, torch
@@ -105,3 +106,14 @@ def test_rows_are_filled_up_to_few_numbers_and_by_a_sixteenth_at_most():
         product_rows(2770)
     ) == product_rows(2770)
     assert product_rows(0) == 0
+
+
+def test_cycles_are_looked_for_seldom_and_a_higher_wish_stays():
+    before = gc.get_threshold()
+    try:
+        for asked, left in ((700, 50_000), (90_000, 90_000)):
+            gc.set_threshold(asked, 10, 10)
+            collect_seldom()
+            assert gc.get_threshold()[0] == left
+    finally:
+        gc.set_threshold(*before)

@@ -31,7 +31,7 @@ import sys
 from collections.abc import Sequence
 
 from tutelage.cli._endings import guarded
-from tutelage.ops.allocator import prepare_for_torch
+from tutelage.ops.allocator import collect_seldom, prepare_for_torch
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if "--debug" not in words:
         _calm_libraries()
     prepare_for_torch()
+    collect_seldom()
     return guarded(lambda: _run(words), debug="--debug" in words, json_lines="--json" in words)
 
 

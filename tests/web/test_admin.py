@@ -103,7 +103,12 @@ def test_a_new_project_is_made_once_and_leads_to_its_questions(admin: TestClient
     assert '<option value="ranking" selected' in page
     again = admin.post("/admin/new", data={"name": "新闻 a~b", "kind": "pair"})
     assert again.status_code == 400 and "already" in again.text
-    assert admin.post("/admin/new", data={"name": "a/b", "kind": "pair"}).status_code == 400
+    for language, told in (("en", "without /"), ("zh", "且不含 /")):
+        admin.post("/api/v1/language", json={"language": language})
+        for name in ("a/b", "x" * 81, ""):
+            wrong = admin.post("/admin/new", data={"name": name, "kind": "pair"})
+            assert wrong.status_code == 400 and told in wrong.text
+    admin.post("/api/v1/language", json={"language": "en"})
     assert said(admin.get("/admin").text) == "", "a note is said once"
 
 

@@ -23,6 +23,8 @@ from tutelage.types import Comparison, Text, plain
 from tutelage.web._admin_forms import kind_of, number, one
 from tutelage.web._admin_numbers import ago, iso, judgement_line, visible
 from tutelage.web._admin_page import Desk, Form, slug_of
+from tutelage.web._file_words import in_language
+from tutelage.web._pages import language_of
 
 PER_PAGE = 50
 _ENDINGS = (".jsonl.gz", ".jsonl", ".json.gz", ".json", ".txt")
@@ -162,7 +164,8 @@ def bring_in(desk: Desk, form: Form) -> Response:
         try:
             samples = read_answers([path])
         except DataError as error:
-            return questions(desk, str(error).replace(str(path), Path(upload.filename).name))
+            told = in_language(str(error), language_of(desk.request))
+            return questions(desk, told.replace(str(path), Path(upload.filename).name))
     told = {"per_prompt": chosen["per_prompt"], "size": chosen["size"]}
     scales = _by_scale(desk.projects.rubric(project).aspects) if kind == "scores" else {(0.0, 5.0): []}
     comparisons: list[Comparison] = []

@@ -44,14 +44,22 @@ STATUS: dict[type[TutelageError], int] = {
 """Which reply an error of ours becomes; the first that fits."""
 
 
-def answer(request: Request, status: int, *, what: str, wanted: str = "", fix: str = "") -> Response:
-    """The reply of that status, as JSON or as a page."""
+def answer(request: Request, status: int, *, what: str, wanted: str = "", fix: str = "", most: int = 0) -> Response:
+    """The reply of that status, as JSON or as a page.
+
+    Args:
+        most: bytes that are taken; a page says them in its own language, as it does all that its status tells.
+    """
     if request.url.path.startswith("/api/") or request.url.path == "/healthz":
         headers = {"Retry-After": "2"} if status in (429, 503, 507) else None
         return JSONResponse({"error": {"what": what, "wanted": wanted, "fix": fix}}, status, headers)
     if status == 401 and request.method in ("GET", "HEAD"):
         return _pages.signin(request, 401)
-    return _pages.render(request, "error.html.j2", status, status=status, what=what, fix=fix or wanted)
+    shown = {"what": what, "fix": fix or wanted}
+    if most:
+        size = f"{most / 1e6:,.0f} MB" if most >= 1e6 else f"{most:,} B"
+        shown = {"what": _pages.words(_pages.language_of(request))["error"]["most"].format(size=size), "fix": ""}
+    return _pages.render(request, "error.html.j2", status, status=status, **shown)
 
 
 async def of_ours(request: Request, error: Exception) -> Response:

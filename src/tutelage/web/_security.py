@@ -164,7 +164,7 @@ class Guard:
 
 
 def _too_large(limit: int) -> tuple[int, Mapping[str, Any]]:
-    return 413, {"what": "this is too large", "wanted": f"{limit} bytes at most"}
+    return 413, {"what": "this is too large", "wanted": f"{limit} bytes at most", "most": limit}
 
 
 def _counted(receive: Receive, limit: int) -> Receive:

@@ -60,8 +60,8 @@ def make(desk: Desk, form: Form) -> Response:
     if not problem:
         try:
             desk.projects.change(name, ProjectSettings(kinds=(kind,)), actor=desk.session.rater)
-        except DataError as error:
-            problem = f"{error.what}: {error.fix}" if error.fix else error.what
+        except DataError:  # a form asks for nothing else that could be wrong
+            problem = desk.words["new"]["bad_name"]
     if problem:
         return desk.page("new", "projects", "", 400, problems=[problem], name=name, chosen=kind)
     return desk.done(f"/admin/projects/{slug_of(name)}/questions", desk.words["new"]["made"].format(name=name))

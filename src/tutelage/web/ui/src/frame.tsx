@@ -6,7 +6,7 @@ import { Key } from "./key";
 import { useKeyNames } from "./keymap";
 import { RefusedNotice } from "./refused";
 import type { Session } from "./session";
-import { useWords } from "./words";
+import { useWords, type Say } from "./words";
 
 export function Header({ session, open }: { session: Session; open: (dialog: "help" | "guidelines") => void }) {
   const say = useWords();
@@ -129,14 +129,21 @@ export function NoTask({ session }: { session: Session }) {
     <section class="empty card" data-test={session.phase} tabIndex={-1}>
       <Icon name={session.phase === "empty" || denied ? "cup" : session.phase === "signed-out" ? "clock" : "cloud"} />
       <h1>{say(`${name}_title`)}</h1>
-      {denied ? <p>{session.problem}</p> : <p>{say(arrived ? "unreachable_all_text" : `${name}_text`, { count: session.me?.today.done ?? 0 })}</p>}
-      {session.problem !== "" && !denied && <p class="problem">{session.problem}</p>}
+      {denied ? <p>{session.problem?.text}</p> : <p>{say(arrived ? "unreachable_all_text" : `${name}_text`, { count: session.me?.today.done ?? 0 })}</p>}
+      {session.problem !== null && !denied && <p class="problem">{problemIn(say, session.problem)}</p>}
       <div class="actions">
         {session.phase === "signed-out" ? <a class="button primary" href="/">{say("sign_in_again")}</a> : <button type="button" class="button primary" onClick={() => session.retry()}>{say(session.phase === "empty" || denied ? "look_again" : "try_now")}</button>}
         {session.undoable && session.phase === "empty" && <button type="button" class="button" onClick={() => session.undo()}>{say("undo")} <Key of="z" /></button>}
       </div>
     </section>
   );
+}
+
+/** In the reader's language; in the server's words only where we have none for that status. */
+function problemIn(say: Say, { status, text }: { status: number; text: string }): string {
+  const word = `problem_${status}`;
+  const ours = say(word);
+  return ours === word ? text : ours;
 }
 
 function Skeleton() {

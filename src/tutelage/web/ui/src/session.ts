@@ -25,7 +25,7 @@ export class Session {
   me: Me | null = null;
   language: Language;
   phase: Phase = "loading";
-  problem = "";
+  problem: { status: number; text: string } | null = null; // why there is no task
   task: Task | null = null;
   draft: Draft = blank;
   gap: Gap | null = null;
@@ -311,9 +311,11 @@ export class Session {
   private failed(error: unknown): void {
     if (!(error instanceof Refusal)) throw error;
     if (error.status === 401) this.change({ phase: "signed-out" });
-    else if (error.status === 507) this.change({ phase: "full", problem: "" });
-    else if (error.passing) this.change({ phase: "unreachable", problem: error.status === 0 ? "" : error.what });
-    else this.change({ phase: error.status === 403 ? "denied" : "error", problem: sentences(error.what, error.fix) });
+    else if (error.status === 507) this.change({ phase: "full", problem: null });
+    else {
+      const phase = error.passing ? "unreachable" : error.status === 403 ? "denied" : "error";
+      this.change({ phase, problem: error.status === 0 ? null : { status: error.status, text: sentences(error.what, error.fix) } });
+    }
   }
 
   say(word: string, count = 0): void {

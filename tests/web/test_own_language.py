@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 
 from rating_browser import Room, ready
 from rating_room import HOST, OPEN, SECRET, Enter
+from tutelage.data import formats
 from tutelage.errors import DataError
 from tutelage.labelers import _desk
 from tutelage.store.answers import read_answers
@@ -42,6 +43,29 @@ FILES = [  # bytes of a file, what the Chinese page says of it, what the English
 @pytest.fixture
 def app(store: Store) -> Starlette:
     return create_app(store, Settings(hosts=(HOST,), secret=SECRET, limits=OPEN, questions=_desk.questions_of))
+
+
+PROMPTS = [  # the same of a file of prompts, which other readers read
+    (b'{"prompt": 3}\n', "“prompt”是数字，而不是文本或消息", "'prompt' is a number, not a string or messages"),
+    (b'{"prompt": ""}\n', "“prompt”为空", "'prompt' is empty"),
+    (b'{"prompt": [{"role": "chef", "content": "x"}]}\n', "角色 'chef' 不在", "the role 'chef' is none of"),
+    (b'{"prompt": [{"role": "user"}]}\n', "应为 role 和 content", "not role and content"),
+    (b'{"prompt": [{"role": "user", "content": ""}]}\n', "一条 user 消息为空", "a user message is empty"),
+    (b'{"prompt": [5]}\n', "一条消息是数字", "a message is a number"),
+]
+
+
+@pytest.mark.parametrize(("content", "chinese", "english"), PROMPTS)
+def test_what_is_wrong_with_prompts_is_said_in_the_readers_language(
+    content: bytes, chinese: str, english: str, tmp_path: Any
+):
+    path = tmp_path / "x.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        formats.load(path, "prompt")
+    told = str(caught.value)
+    own = in_language(told, "zh")
+    assert english in told and chinese in own and not ENGLISH.search(own.replace(str(path), "")), own
 
 
 @pytest.mark.parametrize(("content", "chinese", "english"), FILES)

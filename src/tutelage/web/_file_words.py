@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 from tutelage.web._pages import words
@@ -18,12 +18,19 @@ _AFTER = r"(?=:?$|; )"
 
 def in_language(text: str, language: str) -> str:
     """`text` with every sentence that has a translation in that language; the others, and all names, as they are."""
-    own: Sequence[str] = words(language)["admin"]["file_errors"]
     if language == "en":
         return text
+    known: Sequence[str] = words("en")["admin"]["file_errors"]
+    own: Sequence[str] = words(language)["admin"]["file_errors"]
+    alike = dict(zip(known, own, strict=True))
     for pattern, template in zip(_patterns(), own, strict=True):
-        text = pattern.sub(lambda found, to=template: to.format(**found.groupdict()), text)
+        text = pattern.sub(lambda found, to=template: to.format(**_gaps(found, alike)), text)
     return text
+
+
+def _gaps(found: re.Match[str], alike: Mapping[str, str]) -> dict[str, str]:
+    """What stands in the gaps; of a kind that is a sentence of the list, its own."""
+    return {name: alike.get(value, value) for name, value in found.groupdict().items()}
 
 
 @cache

@@ -111,6 +111,10 @@ class Rubric:
         return known if known.scale == scale else Aspect(name, known.label, scale)
 
 
+class OvertakenError(DataError):
+    """Somebody else has published since the version that this one was made from."""
+
+
 class Projects:
     """Settings and rubrics of all projects.
 
@@ -151,8 +155,8 @@ class Projects:
         """Put settings in force."""
         if not project or len(project) > 80 or not project.isprintable() or "/" in project:
             raise DataError(f"{project[:80]!r} cannot name a project", fix="1 to 80 printable characters without /")
-        before, after = asdict(self.settings(project)), asdict(chosen)
         with self._database.writing() as connection:
+            before, after = asdict(settings_in(connection, project)), asdict(chosen)
             now = self._database.now(connection)
             row = {"project": project, "content": after, "actor": actor, "created": now}
             connection.execute(sa.insert(settings).values(row))
@@ -181,16 +185,33 @@ class Projects:
         with self._database.reading() as connection:
             return [rubric_of(row) for row in connection.execute(query).mappings()]
 
-    def publish(self, project: str, guidelines: Wording, aspects: tuple[Aspect, ...], *, actor: str) -> Rubric:
-        """Put a new version in force; tasks handed out from now on are judged by it. Unchanged, nothing is added."""
-        newest = self.rubric(project)
-        if newest.version and newest.guidelines == dict(guidelines) and newest.aspects == aspects:
-            return newest
+    def publish(
+        self,
+        project: str,
+        guidelines: Wording,
+        aspects: tuple[Aspect, ...],
+        *,
+        actor: str,
+        base: int | None = None,
+    ) -> Rubric:
+        """Put a new version in force; tasks handed out from now on are judged by it. Unchanged, nothing is added.
+
+        Args:
+            base: version that this one was made from; None: whatever is in force.
+
+        Raises:
+            OvertakenError: another one is in force than `base`.
+        """
         content = {"guidelines": dict(guidelines), "aspects": [asdict(aspect) for aspect in aspects]}
-        with self._database.writing() as connection:
-            now = self._database.now(connection)
-            top = sa.select(sa.func.max(rubrics.c.version)).where(rubrics.c.project == project)
-            version = (connection.execute(top).scalar() or 0) + 1
+        query = sa.select(rubrics).where(rubrics.c.project == project).order_by(rubrics.c.version.desc())
+        with self._database.writing() as connection:  # looked at here: two who publish at once come one after the other
+            row = connection.execute(query.limit(1)).mappings().first()
+            newest = rubric_of(row) if row is not None else Rubric()
+            if newest.version and newest.guidelines == dict(guidelines) and newest.aspects == aspects:
+                return newest
+            if base is not None and base != newest.version:
+                raise OvertakenError(f"version {newest.version} is in force, not {base}", fix="look at it first")
+            now, version = self._database.now(connection), newest.version + 1
             row = {"project": project, "version": version, "content": content, "actor": actor, "created": now}
             connection.execute(sa.insert(rubrics).values(row))
             note(connection, now, actor, "publish rubric", project, after={"version": version})

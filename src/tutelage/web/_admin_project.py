@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from tutelage.store.decisions import Decisions
-from tutelage.store.projects import FLAGS
+from tutelage.store.projects import FLAGS, OvertakenError
 from tutelage.web._admin_forms import aspect_values, one, read_aspects, read_settings, settings_values
 from tutelage.web._admin_numbers import ago, iso, judgement_line, when
 from tutelage.web._admin_page import Desk, Form, slug_of
@@ -127,14 +127,17 @@ def publish(desk: Desk, form: Form) -> Response:
     texts = {code: (fields.get(code) or [""])[0].strip()[:GUIDELINES] for code in ("en", "zh")}
     texts = {code: text for code, text in texts.items() if text}
     typed, aspects, wrong = read_aspects(fields, words["settings"])
-    newest = desk.projects.rubric(project).version
-    if not wrong and one(fields, "base", "0") != str(newest):
-        wrong = words["guidelines"]["overtaken"].format(version=newest)
+    shown = one(fields, "base", "0")
+    base = int(shown) if shown.isdecimal() and len(shown) < 10 else -1
     if wrong:
         return _guidelines(desk, project, texts, typed, problem=wrong)
-    rubric = desk.projects.publish(project, texts, aspects, actor=desk.session.rater)
+    try:
+        rubric = desk.projects.publish(project, texts, aspects, actor=desk.session.rater, base=base)
+    except OvertakenError:
+        newest = desk.projects.rubric(project).version
+        return _guidelines(desk, project, texts, typed, problem=words["guidelines"]["overtaken"].format(version=newest))
     told = words["form"]["unchanged"]
-    if rubric.version != newest:
+    if rubric.version != base:
         told = words["guidelines"]["saved"].format(version=rubric.version)
     other = desk.overview.on_other_scales(project, {aspect.name: aspect.scale for aspect in aspects})
     line = words["guidelines"]["other_scale"]

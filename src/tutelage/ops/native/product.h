@@ -97,6 +97,23 @@ static void multiply_block(const typename P::Element* a, int64_t stride, const t
     }
 }
 
+// Weights come from far memory, each read once: while one panel (two columns of tiles) is multiplied, the next one is
+// asked for, each of the passes over it a share, so that memory is never idle.
+struct Ahead {
+    static const int LINES = 2 * TILE_WORDS * 4 / 64;  // of 64 bytes in a step of depth
+    const char* from;
+    int lines;
+
+    Ahead(const void* next, int64_t pass, int64_t passes, int64_t deep)
+        : from((const char*)next), lines((int)((LINES + passes - 1) / passes)) {
+        from += pass * deep * lines * 64;
+        if (pass * lines >= LINES) lines = 0;
+    }
+    void ask(int64_t step) const {
+        for (int line = 0; line < lines; ++line) __builtin_prefetch(from + (step * lines + line) * 64, 0, 2);
+    }
+};
+
 #if defined(TILES_OF_AMX)
 // Whether the kernel lets this process use the tile registers; asked once.
 static bool amx_allowed() {
@@ -133,14 +150,7 @@ struct TileSession {
     }
 };
 
-// Weights come from far memory, each read once: asked for this many tiles before they are needed.
-static const int AHEAD = 8;
-
-static inline void ask_ahead(const bfloat16* tiles) {
-    for (int line = 0; line < 32; ++line) __builtin_prefetch(tiles + AHEAD * 512 + line * 32, 0, 3);
-}
-
-static void multiply_tiles(const bfloat16* a, int64_t stride, const bfloat16* b, int64_t deep, int rows, bool first,
+static void multiply_tiles(const bfloat16* a, int64_t stride, const bfloat16* b, int64_t deep, int rows, Ahead ahead,
                            float* out) {
     const bfloat16* below = a + TILE * stride;
     _tile_zero(0);
@@ -150,7 +160,7 @@ static void multiply_tiles(const bfloat16* a, int64_t stride, const bfloat16* b,
             _tile_loadd(4, a + d * 32, stride * 2);
             _tile_loadd(6, b + d * 1024, 64);
             _tile_loadd(7, b + d * 1024 + 512, 64);
-            if (first) ask_ahead(b + d * 1024);
+            ahead.ask(d);
             _tile_dpbf16ps(0, 4, 6);
             _tile_dpbf16ps(1, 4, 7);
         }
@@ -162,7 +172,7 @@ static void multiply_tiles(const bfloat16* a, int64_t stride, const bfloat16* b,
             _tile_loadd(6, b + d * 1024, 64);
             _tile_loadd(7, b + d * 1024 + 512, 64);
             _tile_loadd(5, below + d * 32, stride * 2);
-            if (first) ask_ahead(b + d * 1024);
+            ahead.ask(d);
             _tile_dpbf16ps(0, 4, 6);
             _tile_dpbf16ps(1, 4, 7);
             _tile_dpbf16ps(2, 5, 6);
@@ -179,22 +189,21 @@ static bool amx_allowed() { return false; }
 struct TileSession {
     explicit TileSession(bool) {}
 };
-static void multiply_tiles(const bfloat16* a, int64_t stride, const bfloat16* b, int64_t deep, int rows, bool,
+static void multiply_tiles(const bfloat16* a, int64_t stride, const bfloat16* b, int64_t deep, int rows, Ahead,
                            float* out) {
     multiply_block<Half>(a, stride, b, deep, rows, out);
 }
 #endif
 
-// `first`: the weight was not just read for other rows.
-static inline void multiply_any(const float* a, int64_t stride, const float* b, int64_t deep, int rows, bool,
+static inline void multiply_any(const float* a, int64_t stride, const float* b, int64_t deep, int rows, Ahead,
                                 float* out, bool) {
     multiply_block<Single>(a, stride, b, deep, rows, out);
 }
 
 static inline void multiply_any(const bfloat16* a, int64_t stride, const bfloat16* b, int64_t deep, int rows,
-                                bool first, float* out, bool amx) {
+                                Ahead ahead, float* out, bool amx) {
     if (amx)
-        multiply_tiles(a, stride, b, deep, rows, first, out);
+        multiply_tiles(a, stride, b, deep, rows, ahead, out);
     else
         multiply_block<Half>(a, stride, b, deep, rows, out);
 }
@@ -205,13 +214,13 @@ template <class P, class Finish>
 static void multiply(const Team& team, const Matrix& weight, const typename P::Element* a, int64_t stride,
                      int64_t rows, bool amx, Finish finish) {
     int64_t deep = depth_tiles<P>(weight.depth), wide = (weight.columns + COLUMNS - 1) / COLUMNS;
+    int64_t passes = (rows + ROWS - 1) / ROWS, panel = deep * 2 * TILE_WORDS * P::PER_WORD;
     alignas(64) float out[ROWS * COLUMNS];
     for (int64_t n = team.from(wide); n < team.to(wide); ++n) {
-        const typename P::Element* b =
-            (const typename P::Element*)weight.tiles + n * deep * 2 * TILE_WORDS * P::PER_WORD;
+        const typename P::Element* b = (const typename P::Element*)weight.tiles + n * panel;
         for (int64_t m = 0; m < rows; m += ROWS) {
             int count = (int)std::min<int64_t>(ROWS, rows - m);
-            multiply_any(a + m * stride, stride, b, deep, count, m == 0, out, amx);
+            multiply_any(a + m * stride, stride, b, deep, count, Ahead(b + panel, m / ROWS, passes, deep), out, amx);
             if (weight.bias)
                 for (int r = 0; r < count; ++r)
                     for (int c = 0; c < COLUMNS; c += TILE)

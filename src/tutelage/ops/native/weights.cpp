@@ -11,6 +11,15 @@
 static const int64_t SLAB = 256;   // columns of A at a time
 static const int64_t DEEP = 2048;  // rows at a time: a slab of that depth is 1 MiB, and stays in the second cache
 
+// Working memory of one thread, kept from call to call: fresh memory would be cleared and mapped at each.
+enum Use { FOR_ALL, FOR_ITSELF };
+template <Use use>
+static bfloat16* room(int64_t count) {
+    static thread_local std::vector<bfloat16> memory;
+    if ((int64_t)memory.size() < count + 32) memory.resize(count + 32);
+    return (bfloat16*)up((int64_t)memory.data(), 64);
+}
+
 // 32 rows of `from`, of which `some` are there, as pairs of rows: a tile of 16 pairs × 16 columns, `step` apart, for all
 // of `width` columns; zeros beyond
 static void pack(const bfloat16* from, int64_t stride, int64_t some, int64_t width, bfloat16* to, int64_t step,
@@ -65,12 +74,10 @@ static void product(const bfloat16* a, const bfloat16* b, float* c, int64_t rows
                     int threads) {
     int64_t chunks = (rows + DEEP - 1) / DEEP, depth = up((rows + chunks - 1) / chunks, 32);
     int64_t slabs = up((m + SLAB - 1) / SLAB, threads), slab = up((m + slabs - 1) / slabs, 32);
-    std::vector<bfloat16> packed(up(n, 32) * depth + 32);
-    bfloat16* right = (bfloat16*)up((int64_t)packed.data(), 64);
+    bfloat16* right = room<FOR_ALL>(up(n, 32) * depth);
 #pragma omp parallel num_threads(threads)
     {
-        std::vector<bfloat16> held(slab * depth + 32);
-        bfloat16* left = (bfloat16*)up((int64_t)held.data(), 64);
+        bfloat16* left = room<FOR_ITSELF>(slab * depth);
         alignas(64) float edge[32 * 32];
         Matrix::begin();
         for (int64_t first = 0; first < rows; first += depth) {

@@ -97,6 +97,28 @@ def test_a_rater_weighs_in_the_report_what_they_weigh_in_every_export(without: t
         assert told == weights | dict.fromkeys(without), (kind, pool)
 
 
+def test_excluded_raters_change_no_others_line_and_keep_their_own() -> None:
+    def lines(raters: tuple[Rater, ...], without: tuple[str, ...] = ()) -> dict[str, dict[str, Any]]:
+        store = Store(":memory:")
+        said = [
+            Sample(f"p{n}-{j}", prompt, f"answer {j} to {n}", model=f"m{j % 2}")
+            for n in range(40)
+            for prompt in [Prompt(f"p{n}", f"? {n}", {})]
+            for j in range(4)
+        ]
+        store.ask(questions(said, "default", Pairing()).comparisons, overlap=len(raters))
+        Simulated(raters, taste, 0).label(store)
+        return {line["rater"]: line for line in report(store, without=without)["raters"]}
+
+    bad = {"adversary", "careless"}
+    alone = lines(tuple(rater for rater in DEFAULT[:6] if rater.name not in bad))
+    raters = tuple(rater for rater in DEFAULT if rater.name in {*alone, *bad})
+    told = lines(raters, tuple(bad))
+    assert {name: line for name, line in told.items() if name not in bad} == alone
+    assert told.keys() == {*alone, *bad} and all(told[name]["agrees_with_others"] is not None for name in bad)
+    assert lines(raters)["bo"] != told["bo"], "taken in, they would"
+
+
 def test_preference_weights_are_loss_weights(judged: Store) -> None:
     found = consensus(judged)
     rows = preferences(found.votes, found.model.first, found.model.ties).rows

@@ -36,11 +36,13 @@ class Consensus:
     """item → the known choice, as the rater `gold` told it"""
     decided: frozenset[str] = frozenset()
     """questions whose answer is known, whatever their kind"""
+    left_out: frozenset[str] = frozenset()
+    """raters whose judgements are here to be looked at, and say nothing of the others'"""
 
     @property
     def weights(self) -> dict[str, float]:
-        """rater → 0 (tells nothing) to 1 (never wrong)"""
-        return {name: rater.weight for name, rater in self.raters.items()}
+        """rater → 0 (tells nothing, or is left out) to 1 (never wrong)"""
+        return {name: 0.0 if name in self.left_out else rater.weight for name, rater in self.raters.items()}
 
 
 def consensus(
@@ -120,7 +122,7 @@ def _with_excluded(found: Consensus, store: Store, project: str, without: Collec
     if not without:
         return found
     everybody = consensus(store, project, pool=False)
-    return replace(everybody, raters={**everybody.raters, **found.raters})
+    return replace(everybody, raters={**everybody.raters, **found.raters}, left_out=frozenset(without))
 
 
 def rater_lines(found: Consensus, hidden: Mapping[str, Checks] | None = None) -> list[dict[str, Any]]:
@@ -257,9 +259,9 @@ def _severity(found: Consensus) -> dict[str, float]:
             given[judgement.comparison].append((judgement.rater, overall(asked[judgement.comparison], judgement)))
     gaps: dict[str, list[float]] = defaultdict(list)
     for scores in given.values():
-        total = sum(score for _, score in scores)
-        for rater, score in scores if len(scores) > 1 else ():
-            gaps[rater].append((total - score) / (len(scores) - 1) - score)
+        for rater, score in scores:
+            if others := [other for name, other in scores if name != rater and name not in found.left_out]:
+                gaps[rater].append(sum(others) / len(others) - score)
     return {rater: sum(values) / len(values) for rater, values in gaps.items()}
 
 

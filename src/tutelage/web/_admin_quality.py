@@ -29,7 +29,8 @@ _QUEUE = 100
 def rater(desk: Desk) -> Response:
     """All that is known of one rater's work, and what was decided about them."""
     project, name = desk.project(), desk.request.path_params["rater"]
-    told, excluded = report_of(desk, project), desk.people.excluded(project)
+    excluded = desk.people.excluded(project)
+    told = report_of(desk, project, excluded)
     admission = Decisions(desk.store.database).admissions(project).get(name)
     lines = [line for line in told["raters"] if line["rater"] == name]
     if name not in desk.overview.by_rater(project) and admission is None:

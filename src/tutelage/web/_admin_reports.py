@@ -44,7 +44,8 @@ def report_of(desk: Desk, project: str, without: Collection[str] = ()) -> Mappin
 def raters(desk: Desk) -> Response:
     """How each rater judges."""
     project = desk.project()
-    told, excluded = report_of(desk, project), desk.people.excluded(project)
+    excluded = desk.people.excluded(project)
+    told = report_of(desk, project, excluded)
     rows = rater_rows(told, excluded, desk.names(), desk.words)
     names, words = desk.names(), desk.words["rater"]
     kept = [

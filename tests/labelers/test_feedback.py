@@ -60,6 +60,26 @@ def test_rows_are_those_of_the_export(database_url: str, tmp_path: Path, kind: A
     assert "project news, up to judgement" in loaded.report.lines()[0]
 
 
+def test_training_names_whose_judgements_weigh_nothing(tmp_path: Path) -> None:
+    db = tmp_path / "r.db"
+    with Store(db) as store:
+        cookie = People(store.database, b"").accept(People(store.database, b"").invite("news", actor="t"), name="Liu")
+        session = People(store.database, b"").session(cookie)
+        assert session is not None
+        asked: list[Comparison] = []
+        for number in range(40):
+            prompt = Prompt(f"p{number}", f"Why {number}?")
+            said = tuple(Sample(f"p{number}-{j}", prompt, f"{j} of {number}") for j in range(2))
+            asked.append(Comparison(f"q{number}", "pair", prompt, said))
+        store.ask(asked, "news", overlap=4)
+        right = [Judgement(f"{name}-{one.id}", one.id, name, (1, 2)) for one in asked for name in ("ann", "bo", "cy")]
+        store.answer_many(right + [Judgement(f"l-{one.id}", one.id, session.rater, (2, 1)) for one in asked])
+    told = f"Liu ({session.rater}): 40 judgements weigh nothing (no better than chance)"
+    assert [line for line in _feedback.load(str(db), "preference").report.lines() if "weigh" in line] == [told]
+    for text in (f"{db}?weights=none", f"{db}?without={session.rater}"):
+        assert "weigh" not in " ".join(_feedback.load(text, "preference").report.lines())
+
+
 def test_raters_and_times_are_left_out_by_name(tmp_path: Path) -> None:
     db = tmp_path / "r.db"
     judged(str(db))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tutelage.cli._rate_stats import called, excluded, moment, names
-from tutelage.cli._ui import UI, counted
+from tutelage.cli._ui import UI
 from tutelage.config import Resolved
 from tutelage.errors import DataError, UsageError
 
@@ -96,8 +96,8 @@ def export(resolved: Resolved[Export], ui: UI) -> int:
             counts |= {"excluded_raters": sorted(reasons)} if reasons else {}
             counts |= {"unheard_raters": unheard} if (unheard := made.unheard()) else {}
             known = names(store)
-            for rater, weight in unheard.items():
-                ui.warn(_unheard(called(rater, known.get(rater, "")), made.judged[rater], weight))
+            for line in made.unheard_lines():
+                ui.warn(line)
             for rater, reason in sorted(reasons.items()):
                 ui.say(f"left out: {called(rater, known.get(rater, ''))}, {reason or 'no reason given'}")
     for name, value in counts.items():
@@ -105,11 +105,6 @@ def export(resolved: Resolved[Export], ui: UI) -> int:
             ui.say(f"{name.replace('_', ' ')}: {value}")
     ui.result(counts)
     return 0
-
-
-def _unheard(rater: str, judgements: int, weight: float) -> str:
-    much = f"next to nothing ({weight:.2f} of 1: hardly better" if weight else "nothing (no better"
-    return f"{rater}: {counted(judgements, 'judgement')} weigh{'s' * (judgements == 1)} {much} than chance)"
 
 
 def _raw(config: Export, store: Store, cut: Any) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from tutelage.labelers._quality import GOLD
 from tutelage.statistics.raters import TableModel, VoteTable, believe_table, head_count
 from tutelage.store import export
 from tutelage.store.export import Exported
+from tutelage.store.people import People
 from tutelage.store.store import Store
 from tutelage.store.stream import Cut, Posed, Reader, cut_of, prompt_order
 from tutelage.store.votes import Vote, pair_votes, pooled
@@ -121,6 +122,18 @@ class Export:
     def unheard(self) -> dict[str, float]:
         """rater → weight, of those whose judgements weigh (next to) nothing; after `rows` has ended."""
         return {name: self.weights[name] for name in sorted(self.judged) if self.weights.get(name, 1.0) < UNHEARD}
+
+    def unheard_lines(self) -> list[str]:
+        """The same in words, each rater by the name that admins see, and by id."""
+        told: list[str] = []
+        names = {account.rater: account.name for account in People(self.store.database, b"").accounts()}
+        for rater, weight in self.unheard().items():
+            name, count = names.get(rater, rater), self.judged[rater]
+            who = rater if name == rater else f"{name} ({rater})"
+            what = "1 judgement weighs" if count == 1 else f"{count:,} judgements weigh"
+            much = f"next to nothing ({weight:.2f} of 1: hardly better" if weight else "nothing (no better"
+            told.append(f"{who}: {what} {much} than chance)")
+        return told
 
     def _votes(self, posed: Posed, pool: bool) -> tuple[list[Vote], dict[str, Vote]]:
         """The votes of one prompt's raters, and item → the known answer."""

@@ -69,6 +69,7 @@ def load(
         parts: dict[str, list[Row]] = {"rows": [], "ties": []}
         for number, (part, row) in enumerate(made.rows(), start=1):
             parts[part].append(Row(row, f"{source.url} {frozen.project}:row {number}"))
+        unheard = made.unheard_lines()
     if not parts["rows"]:
         told = ", ".join(f"{count} {reason}" for reason, count in made.counts.items()) or "no judgement"
         raise DataError(
@@ -78,6 +79,7 @@ def load(
         )
     sources = [parts["rows"], *([parts["ties"]] if ties and parts["ties"] else [])]
     loaded = formats.typed(sources, f"{source.url} ({_told(frozen)})", cast(formats.Kind, kind), on_bad, ties=ties)
+    loaded.report.notes += unheard
     if parts["ties"] and not ties:
         loaded.report.notes.append(f"left out {len(parts['ties'])} pairs that are ties")
     return loaded

@@ -369,10 +369,13 @@ def test_other_content_types_are_refused_since_forms_of_other_sites_can_send_the
 
 
 def test_the_document_names_every_route_and_the_fields_that_are_sent(enter: Enter, store: Store):
-    from tutelage.web import api
+    from tutelage.web import _api_sampling, api
 
     routes = {
-        (route.path, method.lower()) for route in api.routes for method in route.methods or () if method != "HEAD"
+        (route.path, method.lower())
+        for route in [*api.routes, *_api_sampling.routes]
+        for method in route.methods or ()
+        if method != "HEAD"
     }
     told = {(path, method) for path, methods in DOCUMENT["paths"].items() for method in methods}
     assert told == routes

@@ -61,6 +61,14 @@ ADMINS = {
     "/admin/projects/{project}/agreement": "GET",
     "/admin/projects/{project}/leaderboard": "GET",
     "/admin/projects/{project}/exports": "GET POST",
+    "/admin/projects/{project}/sampling": "GET POST",
+    "/admin/projects/{project}/sampling/cancel": "POST",
+    "/admin/projects/{project}/sampling/continue": "POST",
+    "/admin/projects/{project}/sampling/discard": "POST",
+    "/api/v1/admin/projects/{project}/sampling": "GET POST",
+    "/api/v1/admin/projects/{project}/sampling/cancel": "POST",
+    "/api/v1/admin/projects/{project}/sampling/continue": "POST",
+    "/api/v1/admin/projects/{project}/sampling/discard": "POST",
 }
 """Every route with its methods, under the least role that it asks for. Who adds a route says here who may use it."""
 

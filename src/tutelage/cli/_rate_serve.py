@@ -14,6 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from tutelage.cli._rate_models import sampler_of
 from tutelage.cli._rate_project import NAMELESS, names_of, sole_of
 from tutelage.cli._ui import UI, counted
 from tutelage.config import Resolved
@@ -55,6 +56,8 @@ class Serve:
     """listen at any address without HTTPS: whoever sees the traffic can read and send in the raters' names"""
     secret_file: str = ""
     """where the secret lies; by default beside the database"""
+    models: str = ""
+    """folder below which models may be asked for answers on the admin's pages; not given: `runs`, where it is there"""
     rater: str = ""
     """print a link for this one rater, who is known by this name in exports, instead of one for the admin"""
     language: Literal["en", "zh"] = "en"
@@ -84,6 +87,7 @@ def serve(resolved: Resolved[Serve], ui: UI) -> int:
 
         config = resolved.config
         _check_address(config)
+        sampler = sampler_of(config.db, config.models)
         lock = lock_of(config.db)
         with Store(config.db) as store, _listen(config) as listening:
             port = listening.getsockname()[1]
@@ -106,7 +110,7 @@ def serve(resolved: Resolved[Serve], ui: UI) -> int:
             elif wanted or not config.until_done:
                 _tell_rater(config, own, wanted, ui)
             ui.result({"url": base, "admin_link": link, "rater_link": own, "pid": os.getpid(), "db": config.db})
-            server = _server(store, _settings(config, secret, port), config)
+            server = _server(store, replace(_settings(config, secret, port), sampler=sampler), config)
             waiting = partial(left, store.database, config.rater, config.project) if config.until_done else None
             until = Until(waiting, 60 * config.minutes, partial(_end, server), by_hand=config.until_done)
             gc.freeze()

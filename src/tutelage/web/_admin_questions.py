@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Sequence
 from pathlib import Path
-from random import Random
 from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from tutelage.data import formats
 from tutelage.errors import DataError
 from tutelage.store.answers import read_answers
 from tutelage.store.audit import record
 from tutelage.store.overview import SHOWS, Show
-from tutelage.store.projects import Aspect
+from tutelage.store.prompts import adopt
 from tutelage.store.rows import text_of
 from tutelage.store.standing import GOLD
-from tutelage.types import Comparison, Text, plain
-from tutelage.web._admin_forms import kind_of, number, one
+from tutelage.types import Text, plain
 from tutelage.web._admin_numbers import ago, iso, judgement_line, visible
 from tutelage.web._admin_page import Desk, Form, slug_of
+from tutelage.web._asking import ask_about, holds_prompts, read_wanted, uploaded
 from tutelage.web._file_words import in_language
+from tutelage.web._orders import WAITING
 from tutelage.web._pages import language_of
+from tutelage.web._sampling import Jobs
 
 PER_PAGE = 50
-_ENDINGS = (".jsonl.gz", ".jsonl", ".json.gz", ".json", ".txt")
 
 
 def questions(desk: Desk, problem: str = "") -> Response:
@@ -60,7 +58,15 @@ def questions(desk: Desk, problem: str = "") -> Response:
         preset=preset,
         problem=problem,
         possible=desk.settings.questions is not None,
+        at_work=_at_work(desk, project),
     )
+
+
+def _at_work(desk: Desk, project: str) -> str:
+    """Whether a model answers prompts of this project just now, in a word."""
+    jobs: Jobs | None = desk.request.app.state.sampling
+    job = jobs.of(project) if jobs else None
+    return desk.words["sampling"]["states"][job.state] if job and job.state in WAITING else ""
 
 
 def first_words(content: Any) -> str:
@@ -132,50 +138,37 @@ def _turns(content: Text) -> list[dict[str, str]]:
     return [{"role": message.role, "text": visible(message.content)} for message in content]
 
 
-def _by_scale(aspects: Sequence[Aspect]) -> dict[tuple[float, float], list[str]]:
-    """Scale → the aspects on it: a question has one scale, so there is one question for each."""
-    found: dict[tuple[float, float], list[str]] = {}
-    for aspect in aspects:
-        found.setdefault(aspect.scale, []).append(aspect.name)
-    return found or {(0.0, 5.0): []}
-
-
 def bring_in(desk: Desk, form: Form) -> Response:
-    """Make questions of an uploaded file of answers; the same file again adds nothing."""
+    """Make questions of an uploaded file of answers; the same file again adds nothing. Prompts alone wait for them."""
     project, words, fields = desk.project(), desk.words, form.fields
-    back = f"/admin/projects/{slug_of(project)}/questions"
-    kind = kind_of(one(fields, "kind"), desk.projects.settings(project).kinds[0])
-    limits = {"overlap": (1, 100), "per_prompt": (0, 100), "size": (2, 9)}
-    chosen: dict[str, int] = {}
-    for name, (least, most) in limits.items():
-        value, wrong = number(one(fields, name), least, most, True, words["form"])
-        if wrong:
-            return questions(desk, f"{words['questions'].get(name, words['settings'].get(name, name))}: {wrong}")
-        chosen[name] = int(value)
+    back = f"/admin/projects/{slug_of(project)}"
+    wanted, wrong = read_wanted(fields, desk.projects.settings(project).kinds[0], words)
+    if wanted is None:
+        return questions(desk, wrong)
     upload = form.files.get("file")
     if upload is None or not upload.filename or desk.settings.questions is None:
         return questions(desk, words["questions"]["no_file"])
-    ending = next((ending for ending in _ENDINGS if upload.filename.lower().endswith(ending)), ".jsonl")
-    ending = ".jsonl" if ending == ".txt" else ending
-    with tempfile.TemporaryDirectory(prefix="tutelage-import-") as folder:
-        path = Path(folder) / f"answers{ending}"  # the name of the upload is never part of a path
-        with path.open("wb") as file:
-            shutil.copyfileobj(upload.file, file)
+    with uploaded(upload) as path:
         try:
+            if holds_prompts(path):
+                return desk.done(f"{back}/sampling", _prompts_in(desk, project, path))
             samples = read_answers([path])
         except DataError as error:
             told = in_language(str(error), language_of(desk.request))
             return questions(desk, told.replace(str(path), Path(upload.filename).name))
-    told = {"per_prompt": chosen["per_prompt"], "size": chosen["size"]}
-    scales = _by_scale(desk.projects.rubric(project).aspects) if kind == "scores" else {(0.0, 5.0): []}
-    comparisons: list[Comparison] = []
-    for scale, names in scales.items():
-        comparisons += desk.settings.questions(samples, project, kind, **told, aspects=names, scale=scale)
-    if not comparisons:
+    made, new = ask_about(desk.store, desk.settings.questions, samples, project, wanted)
+    if not made:
         return questions(desk, words["questions"]["no_questions"])
-    Random(project).shuffle(comparisons)  # an order drawn once: who stops half way has a fair sample
-    new = desk.store.ask(comparisons, project, chosen["overlap"])
-    after = {"answers": len(samples), "questions": new, "kind": kind, "overlap": chosen["overlap"]}
+    after = {"answers": len(samples), "questions": new, "kind": wanted.kind, "overlap": wanted.overlap}
     record(desk.store.database, desk.session.rater, "import answers", project, after=after)
     text = words["questions"]["done" if new else "nothing_new"].format(count=f"{new:,}")
-    return desk.done(back, text)
+    return desk.done(f"{back}/questions", text)
+
+
+def _prompts_in(desk: Desk, project: str, path: Path) -> str:
+    """Keep prompts until they are answered; what is said of it."""
+    found = formats.load(path, "prompt")
+    _, new = adopt(desk.store.database, project, found)
+    record(desk.store.database, desk.session.rater, "import prompts", project, after={"prompts": new})
+    words = desk.words["sampling"]
+    return words["prompts_in"].format(count=f"{new:,}") if new else words["prompts_known"]

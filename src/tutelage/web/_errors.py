@@ -21,6 +21,7 @@ from tutelage.errors import (
 from tutelage.store.people import InvitationError
 from tutelage.store.work import ConflictError, UnknownTaskError
 from tutelage.web import _pages
+from tutelage.web._orders import TakenError, TooFastError
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,8 @@ STATUS: dict[type[TutelageError], int] = {
     OtherRaterError: 401,
     UnknownTaskError: 404,
     ConflictError: 409,
+    TakenError: 409,
+    TooFastError: 429,
     DiskError: 507,
     ServiceError: 503,
     TryAgainError: 503,

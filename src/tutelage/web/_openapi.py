@@ -22,6 +22,7 @@ def _ref(name: str) -> JSON:
 TEXT, WHOLE, NUMBER, TRUTH = ({"type": name} for name in ("string", "integer", "number", "boolean"))
 UUID: JSON = {"type": "string", "format": "uuid", "description": "made by the client (version 7) before the first send"}
 BOTH = _object("en zh", en=TEXT, zh=TEXT)
+KIND: JSON = {"enum": ["pair", "ranking", "scores", "best", "edit"]}
 _ERRORS = {
     400: "not what is wanted; nothing was stored",
     401: "nobody is signed in",
@@ -50,7 +51,7 @@ SCHEMAS: JSON = {
     "Task": _object(
         "id kind prompt candidates shown aspects options rubric lease_seconds repeated",
         id=TEXT,
-        kind={"enum": ["pair", "ranking", "scores", "best", "edit"]},
+        kind=KIND,
         prompt=_list(_ref("Turn")),
         candidates=_list(_ref("Candidate")) | {"description": "in the order shown"},
         shown=_list(WHOLE) | {"description": "the places on the screen; send it back with the answer"},
@@ -94,11 +95,37 @@ SCHEMAS: JSON = {
             "oneOf": [{"type": "null"}, _object("needed deadline_seconds", needed=WHOLE, deadline_seconds=NUMBER)]
         },
     ),
+    "Order": _object(
+        "model prompts answers max_new_tokens temperature seed kind overlap per_prompt size",
+        model=TEXT | {"description": "a folder below the server's folder of models"},
+        prompts=WHOLE,
+        answers=WHOLE | {"description": "for each prompt"},
+        max_new_tokens=WHOLE,
+        temperature=NUMBER,
+        seed=WHOLE,
+        kind=KIND,
+        overlap=WHOLE,
+        per_prompt=WHOLE,
+        size=WHOLE,
+    ),
+    "Sampling": _object(
+        "state done wanted questions seconds_left order said",
+        state={"enum": ["queued", "running", "done", "failed", "cancelled", "interrupted"]},
+        done=WHOLE | {"description": "answers on the disk"},
+        wanted=WHOLE | {"description": "answers in all"},
+        questions=WHOLE | {"description": "new ones that were made of them"},
+        seconds_left={"type": ["number", "null"]},
+        order=_ref("Order"),
+        said=_object("state line left what fix", state=TEXT, line=TEXT, left=TEXT, what=TEXT, fix=TEXT)
+        | {"description": "the same in the account's language; what and fix: how it failed"},
+    ),
     "Kept": _object("id stored", id=TEXT, stored=TRUTH, extra=TRUTH | {"description": "beyond what was wanted"}),
 }
 
 
-def _operation(summary: str, reply: JSON | None, body: JSON | None = None, *, path: JSON | None = None) -> JSON:
+def _operation(
+    summary: str, reply: JSON | None, body: JSON | None = None, *, path: JSON | None = None, name: str = "id"
+) -> JSON:
     """One method of a path; without `reply` it answers 204."""
     made: JSON = {"summary": summary, "responses": {str(code): _error(text) for code, text in _ERRORS.items()}}
     done = {"description": "done"} if reply is None else {"description": "done", "content": _json(reply)}
@@ -106,7 +133,7 @@ def _operation(summary: str, reply: JSON | None, body: JSON | None = None, *, pa
     if body is not None:
         made["requestBody"] = {"required": True, "content": _json(body)}
     if path is not None:
-        made["parameters"] = [{"name": "id", "in": "path", "required": True, "schema": path}]
+        made["parameters"] = [{"name": name, "in": "path", "required": True, "schema": path}]
     return made
 
 
@@ -163,15 +190,61 @@ _PATHS: JSON = {
     "/api/v1/openapi.json": {"get": _operation("This document", {"type": "object"})},
 }
 
+_ROW = {"type": "object", "properties": {"prompt": {}, "meta": {"type": "object"}}, "required": ["prompt"]}
+_WISH = _object(
+    "model prompts",
+    model=TEXT,
+    prompts={"oneOf": [{"enum": ["unanswered", "all"]}, _list(_ROW)]}
+    | {"description": "those of the project without answers, all of it, or these, which are kept in it"},
+    answers=WHOLE | {"minimum": 1, "maximum": 64, "default": 2},
+    max_new_tokens=WHOLE | {"minimum": 1, "maximum": 4096, "default": 128},
+    temperature=NUMBER | {"minimum": 0.05, "maximum": 5, "default": 1},
+    seed=WHOLE | {"minimum": 0, "maximum": 2**31 - 1, "default": 0},
+    kind=KIND,
+    overlap=WHOLE | {"minimum": 1, "maximum": 100},
+    per_prompt=WHOLE | {"minimum": 0, "maximum": 100, "default": 2},
+    size=WHOLE | {"minimum": 2, "maximum": 9, "default": 4},
+)
+_MODEL = _object(
+    "name adapter problem",
+    name=TEXT,
+    adapter=TRUTH,
+    problem={"enum": ["", "no_weights", "unreadable", "gives_scores"], "description": "why it cannot answer"},
+)
+_JOB: JSON = {"oneOf": [{"type": "null"}, _ref("Sampling")]}
+
+
+def _sampling(summary: str, reply: JSON, body: JSON | None = None) -> JSON:
+    made = _operation(f"Admins: {summary}", reply, body, path=TEXT, name="project")
+    if body is not None:
+        made["responses"]["202"] = made["responses"].pop("200")
+    return made
+
+
+_SAMPLING = "/api/v1/admin/projects/{project}/sampling"
+_COUNTS = _object("unanswered all", unanswered=WHOLE, all=WHOLE)
+_ALL = _object("models prompts job", models=_list(_MODEL), prompts=_COUNTS, job=_JOB)
+_ONE = _object("job", job=_JOB)
+_ADMINS: JSON = {
+    _SAMPLING: {
+        "get": _sampling("the models that can be asked for answers, the prompts there are, the newest job", _ALL),
+        "post": _sampling("let a model answer prompts; its answers become questions", _ONE, _WISH),
+    },
+    f"{_SAMPLING}/cancel": {"post": _sampling("end it; what is answered is kept", _ONE)},
+    f"{_SAMPLING}/continue": {"post": _sampling("take up what ended too early", _ONE)},
+    f"{_SAMPLING}/discard": {"post": _sampling("throw away what it left", _ONE)},
+}
+
 DOCUMENT: JSON = {
     "openapi": "3.1.0",
     "info": {
         "title": "tutelage rating",
         "version": "1",
-        "description": "For raters: a session cookie from an invitation link, same origin, JSON. A page may say whose "
-        "it is in the header Tutelage-Rater; where somebody else is signed in by then, the answer is 401.",
+        "description": "For raters, and below /api/v1/admin for admins: a session cookie from an invitation link, same "
+        "origin, JSON. A page may say whose it is in the header Tutelage-Rater; where somebody else is signed in by "
+        "then, the answer is 401.",
     },
-    "paths": _PATHS,
+    "paths": _PATHS | _ADMINS,
     "components": {
         "schemas": SCHEMAS,
         "securitySchemes": {"session": {"type": "apiKey", "in": "cookie", "name": "tutelage"}},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from tutelage.store.batches import waiting_of
@@ -23,6 +24,20 @@ class Limits:
     """of one import by an admin"""
     text_letters: int = 100_000
     """of one edited answer"""
+    samplings_per_minute: float = 12.0
+    """of one admin: starts of a model"""
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """How answers are sampled for an admin who asks for them on a page."""
+
+    command: tuple[str, ...]
+    """what samples, to which flags of `tutelage sample` are added; it ends when its stdin does"""
+    models: Path
+    """only what lies below this folder can be named"""
+    folder: Path
+    """where orders, their prompts and their answers lie; made when the first is given"""
 
 
 @dataclass(frozen=True)
@@ -52,3 +67,5 @@ class Settings:
     """(store, project) → what choosing questions saved against random: `labelers._choosing.saving`"""
     rows: Callable[..., Any] | None = None
     """(store, project, kind, weights, at, raters left out) → rows of an export: `labelers._desk.rows_of`"""
+    sampler: Sampler | None = None
+    """None: no model can be asked for answers here"""

@@ -20,7 +20,7 @@ from starlette.types import Scope
 from tutelage.errors import TutelageError
 from tutelage.store.people import People
 from tutelage.store.store import Store
-from tutelage.web import _errors, _pages, _sessions, admin, api
+from tutelage.web import _admin_sampling, _api_sampling, _errors, _pages, _sampling_desk, _sessions, admin, api
 from tutelage.web._admin_page import Notes
 from tutelage.web._security import Guard
 from tutelage.web._settings import Settings
@@ -40,6 +40,7 @@ def create_app(store: Store, settings: Settings) -> Starlette:
     )
     made.state.store, made.state.people, made.state.settings = store, people, settings
     made.state.notes = Notes()
+    _sampling_desk.provide(made, store, settings)
     return made
 
 
@@ -47,7 +48,8 @@ def routes() -> list[BaseRoute]:
     """All there are; a test walks them with every role."""
     pages = [Route("/rate", rate), Route("/guidelines", guidelines), Route("/healthz", healthz)]
     files = Mount("/static", Files(directory=_pages.FOLDER / "static"), name="static")
-    return [*_sessions.routes, *pages, *api.routes, *admin.routes, files]
+    sampling = [*_admin_sampling.routes, *_api_sampling.routes]
+    return [*_sessions.routes, *pages, *api.routes, *admin.routes, *sampling, files]
 
 
 class Files(StaticFiles):

@@ -36,6 +36,56 @@ def test_what_one_tab_answers_the_other_asks_no_more(room: Room, chrome: Any):
     assert len({row["question"] for row in room.rows()}) == 2
 
 
+def test_two_tabs_count_together_what_is_answered_taken_back_and_refused(room: Room, chrome: Any):
+    room.ask("pair", TWO, copies=5)
+    page = room.enter(chrome)
+    other = page.context.new_page()
+    other.goto(page.url)
+    both = (page, other)
+
+    def counted(count: int) -> None:
+        for tab in both:
+            tab.wait_for_function(
+                "text => document.querySelector('[data-test=progress]').innerText === text", arg=f"{count} of 10 today"
+            )
+
+    ready(other)
+    task = ready(page)
+    press(page, "1")
+    task = next_task(page, task)
+    counted(1)
+    ready(other)
+    press(other, "1")
+    counted(2)
+    press(page, "s", "2")
+    next_task(page, task)
+    counted(2)
+    press(other, "z")
+    counted(1)
+    refuse = {"error": {"what": "no", "wanted": "", "fix": ""}}
+    page.route("**/api/v1/judgements", lambda route: route.fulfill(status=409, json=refuse))
+    ready(page)
+    press(page, "1")
+    page.wait_for_selector("[data-test=refused]")
+    counted(1)
+
+
+def test_a_goal_that_nothing_is_left_for_is_not_held_up_to_the_rater(room: Room, chrome: Any):
+    """While tasks come the goal stands as it is: one that moved with them would tell which are checks."""
+    room.ask("pair", TWO, copies=2)
+    page = room.enter(chrome)
+    for count in range(2):
+        ready(page)
+        assert page.inner_text("[data-test=progress]") == f"{count} of 10 today"
+        press(page, "1")
+    page.wait_for_selector("[data-test=empty]")
+    assert page.inner_text("[data-test=progress]") == "2 today" and page.locator(".day progress").count() == 0
+    room.ask("pair", TWO, copies=1, name="more")
+    page.click("[data-test=empty] .primary")
+    ready(page)
+    assert page.inner_text("[data-test=progress]") == "2 of 10 today"
+
+
 def test_the_same_answer_from_two_tabs_is_one_row_and_undo_in_either_takes_it_back(room: Room, chrome: Any):
     room.ask("pair", TWO, copies=1)
     page = room.enter(chrome)

@@ -36,11 +36,12 @@ export function Header({ session, open }: { session: Session; open: (dialog: "he
           </button>
         </nav>
       </div>
-      {me !== null && <Progress done={me.today.done} goal={me.today.goal} />}
+      {me !== null && <Progress done={me.today.done} goal={session.phase === "empty" && me.today.done < me.today.goal ? 0 : me.today.goal} />}
     </header>
   );
 }
 
+/** `goal` is 0 where there is none, or nothing is left to reach it with. */
 function Progress({ done, goal }: { done: number; goal: number }) {
   const say = useWords();
   const text = goal > 0 ? say("progress", { done, goal }) : say("progress_open", { done });

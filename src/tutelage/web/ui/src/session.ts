@@ -70,7 +70,7 @@ export class Session {
     }
     const rater = this.me!.rater;
     speakFor(rater);
-    this.tabs = new Tabs(rater, (task, done) => this.otherTab(task, done));
+    this.tabs = new Tabs(rater, (task, done, by) => this.otherTab(task, done, by));
     this.outbox = new Outbox(
       this.shelf, rater,
       (mood) => this.change({ mood }),
@@ -111,8 +111,7 @@ export class Session {
     const body = judgementOf(this.task, this.draft, id, this.lap());
     this.remember({ id, task: this.task, draft: this.draft, skipped: false });
     void this.outbox.add("/api/v1/judgements", { ...body }, this.task.id, askedIn(this.task));
-    this.tabs.tell(this.task.id, true);
-    this.count(1);
+    this.count(1, this.task.id);
     this.say("said_saved");
     this.next();
   }
@@ -135,7 +134,7 @@ export class Session {
     const note = comment.trim();
     void this.outbox.add(`/api/v1/tasks/${encodeURIComponent(this.task.id)}/skip`, { id, reason, ...(note === "" ? {} : { comment: note }) }, this.task.id, askedIn(this.task));
     this.remember({ id, task: this.task, draft: this.draft, skipped: true });
-    this.tabs.tell(this.task.id, true);
+    this.count(0, this.task.id);
     this.say("said_skipped");
     this.next();
   }
@@ -147,15 +146,15 @@ export class Session {
     this.past.pop();
     void this.shelf.remove("history", last.key);
     void this.outbox.add(`/api/v1/${last.skipped ? "skips" : "judgements"}/${encodeURIComponent(last.id)}/undo`, { id: newId() }, last.task.id, askedIn(last.task));
-    this.tabs.tell(last.task.id, false);
-    if (!last.skipped) this.count(-1);
+    this.count(last.skipped ? 0 : -1, last.task.id, false);
     if (this.task !== null) this.queue.unshift({ task: this.task, until: this.until(this.task) });
     this.show(last.task, { ...last.draft, confirmed: false });
     this.say("said_undone");
   }
 
   /** Another tab has dealt with a task: here it goes too, unless something was said about it that would be lost. */
-  private otherTab(task: string, done: boolean): void {
+  private otherTab(task: string, done: boolean, by: number): void {
+    this.add(by);
     if (!done) return void this.elsewhere.delete(task);
     this.elsewhere.add(task);
     this.queue = this.queue.filter((each) => each.task.id !== task);
@@ -252,7 +251,7 @@ export class Session {
   private async keepRefused(refused: Refused): Promise<void> {
     const told = withTexts(refused, this.past.find((past) => past.id === refused.sending.body["id"])?.task);
     await this.shelf.put("history", placeOf(told), told);
-    if (refused.sending.path.endsWith("/judgements")) this.count(-1);
+    if (refused.sending.path.endsWith("/judgements")) this.count(-1, refused.sending.task);
     this.change({ refused: [...this.refused, told] });
   }
 
@@ -288,11 +287,17 @@ export class Session {
     this.change({ me: { ...me, today }, deadline });
   }
 
-  private count(by: number): void {
-    if (this.me === null) return;
+  /** So many answers more, here and in other tabs; `done`: the task need not be asked there. */
+  private count(by: number, task: string, done = true): void {
+    this.tabs.tell(task, done, by);
+    this.add(by);
+  }
+
+  private add(by: number): void {
+    if (this.me === null || by === 0) return;
     const done = Math.max(0, this.me.today.done + by);
-    if (this.deadline !== null) this.deadline = { ...this.deadline, needed: Math.max(0, this.deadline.needed - by) };
-    this.me = { ...this.me, today: { ...this.me.today, done } };
+    const deadline = this.deadline && { ...this.deadline, needed: Math.max(0, this.deadline.needed - by) };
+    this.change({ me: { ...this.me, today: { ...this.me.today, done } }, deadline });
   }
 
   private sent(sending: Sending, reply: { extra?: boolean } | null): void {

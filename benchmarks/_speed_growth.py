@@ -28,15 +28,17 @@ LENGTHS = {
 GROUPS = {"scaling-batch": BATCHES, "scaling-length": LENGTHS}
 NAMES = [*GROUPS, "memory", "startup"]
 _STARTS = 5
+_UPDATED = 7 * 4 + 2
+"""bytes of a weight that an optimiser step moves"""
 
 
-def grown(name: str, model: str, asked: argparse.Namespace) -> list[dict[str, Any]]:
+def grown(name: str, model: str, asked: argparse.Namespace, peaks: dict[str, float]) -> list[dict[str, Any]]:
     """The rows of one of NAMES."""
     if name == "memory":
         return _memory(model, asked)
     if name == "startup":
         return _startup(model, asked)
-    return _scaling(name, model, asked)
+    return _scaling(name, model, asked, peaks)
 
 
 def _side(asked: argparse.Namespace, label: str = "") -> Side:
@@ -44,8 +46,12 @@ def _side(asked: argparse.Namespace, label: str = "") -> Side:
     return dataclasses.replace(OURS[0], setting=setting, tcmalloc=setting == "best", label=label)
 
 
-def _scaling(name: str, model: str, asked: argparse.Namespace) -> list[dict[str, Any]]:
-    """Tokens per second of the same work in steps of another make; rounds go round the variants."""
+def _scaling(name: str, model: str, asked: argparse.Namespace, peaks: dict[str, float]) -> list[dict[str, Any]]:
+    """Tokens per second of the same work in steps of another make; rounds go round the variants.
+
+    `of_phases`: the share of what a step needs at the least, its FLOPs at the measured peak and after them AdamW's pass
+    over all weights at the measured bandwidth (clipping by the norm of all gradients keeps the two apart).
+    """
     from speed import told_of
 
     variants = {label: change | {"steps": 1} for label, change in GROUPS[name].items()}
@@ -69,14 +75,28 @@ def _scaling(name: str, model: str, asked: argparse.Namespace) -> list[dict[str,
         label: [work.tokens(index, one) / one["wall"] for index, one in enumerate(started.rounds)]
         for label, _, started, work in sides
     }
+    phases = {
+        label: [
+            _phases(work.floor(index, one, peaks), model, peaks) / one["wall"] for index, one in enumerate(side.rounds)
+        ]
+        for label, _, side, work in sides
+    }
     best = max(statistics.median(rate) for rate in rates.values())
     return [
         {
             "job": name, "model": model, "variant": label, "ours": asked.ours[0],
             "tokens_per_s": round(statistics.median(rate), 1), "of_the_best": round(statistics.median(rate) / best, 3),
+            "of_phases": round(statistics.median(phases[label]), 3),
         }
         for label, rate in rates.items()
     ]  # fmt: skip
+
+
+def _phases(floor: dict[str, float], model: str, peaks: dict[str, float]) -> float:
+    """Seconds of one step: AdamW reads weight, gradient and two moments, writes three of them, and a bfloat16 copy."""
+    shape = MODELS[model]
+    weights = shape.matmul_parameters + (1 if shape.tied else 2) * shape.head_parameters
+    return floor["flops"] / peaks["bfloat16"] + _UPDATED * weights / peaks["read"]
 
 
 def _memory(model: str, asked: argparse.Namespace) -> list[dict[str, Any]]:

@@ -45,7 +45,7 @@ def main() -> int:
         for name in asked.jobs:
             try:
                 if name in NAMES:
-                    found["growth"] += grown(name, model, asked)
+                    found["growth"] += grown(name, model, asked, found["machine"]["peaks"])
                 else:
                     found["rows"] += _one(JOBS[name], model, asked, found["machine"]["peaks"])
             except RuntimeError as error:

@@ -55,8 +55,10 @@ class Room:
     A test that shares it with others works on a `project` of its own.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, **settings: Any) -> None:
         self.store = Store(path)
+        self.settings = settings
+        self.sampling: Any = None
         self.port = 0
         self.project = "p"
         self.waiting: tuple[int, float] | None = None
@@ -67,8 +69,10 @@ class Room:
         self.port = socket.getsockname()[1]
         hosts = (f"127.0.0.1:{self.port}",)
         lent = {"report": report, "questions": _desk.questions_of, "rows": _desk.rows_of}
-        settings = Settings(hosts, SECRET, limits=OPEN, waiting=lambda store, project: self.waiting, **lent)
-        config = uvicorn.Config(create_app(self.store, settings), log_level="error", access_log=False, lifespan="off")
+        lent |= {"limits": OPEN, "waiting": lambda store, project: self.waiting} | self.settings
+        app = create_app(self.store, Settings(hosts, SECRET, **lent))
+        self.sampling = app.state.sampling
+        config = uvicorn.Config(app, log_level="error", access_log=False, lifespan="off")
         self.server = uvicorn.Server(config)
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [socket]})
         self.thread.start()
@@ -78,6 +82,8 @@ class Room:
     def stop(self) -> None:
         self.server.force_exit = self.server.should_exit = True
         self.thread.join()
+        if self.sampling is not None:
+            self.sampling.close()
 
     def close(self) -> None:
         self.stop()

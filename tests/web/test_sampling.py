@@ -166,6 +166,22 @@ def test_prompts_keep_their_ids_whatever_made_them(admin: TestClient, store: Sto
     assert len(prompts_in(store.database, "news")) == 3
 
 
+def test_an_adapter_answers_too(admin: TestClient, models: Path, tiny_model: Path):
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    adapted = get_peft_model(
+        AutoModelForCausalLM.from_pretrained(tiny_model),
+        LoraConfig(r=2, target_modules="all-linear", task_type="CAUSAL_LM"),
+    )
+    adapted.save_pretrained(models / "lora")
+    AutoTokenizer.from_pretrained(tiny_model).save_pretrained(models / "lora")
+    assert {"name": "lora", "adapter": True, "problem": ""} in admin.get(API).json()["models"]
+    start(admin, model="lora")
+    told = ended(admin)
+    assert told["state"] == "done" and told["questions"] > 0, told
+
+
 # ---------------------------------------------------------------- what is refused
 
 

@@ -84,12 +84,12 @@ class SamplingDesk:
         least = LEAST.get(wish.asked.kind, 1) - (wish.source == "all" and wish.asked.kind in LEAST)  # one may be there
         if wish.answers < least:
             raise RefusedError("few_answers", kind=wish.asked.kind, least=least)
+        self._count_start()
         prompts = self._prompts(wish.source, given)
         asked = {name: value for name, value in asdict(wish).items() if name not in ("source", "asked")}
         order = Order(**asked, **asdict(wish.asked), prompts=len(prompts))
         if order.wanted > MOST:
             raise RefusedError("too_many", wanted=f"{order.wanted:,}", most=f"{MOST:,}")
-        self._count_start()
         made = jobs.start(self.project, order, prompts, self.actor)
         if made is None:
             raise TakenError("busy")

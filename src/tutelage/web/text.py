@@ -1,7 +1,8 @@
 """Text of models and people as HTML that cannot do anything: Markdown without HTML, then an allow-list.
 
 No raw HTML, no images, links only to http, https and mailto with their host shown to be elsewhere's, and characters
-that cannot be seen or that turn the line around made visible, so that what is judged is what was written.
+that cannot be seen or that turn the line around made visible, so that what is judged is what was written. Formulas
+stand as they were written.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 from markupsafe import escape
+
+from tutelage.web._formulas import leave_formulas, lines_of
 
 LETTERS = 200_000
 """More than this is shown as it is, without Markdown: no text may make the server think long."""
@@ -111,6 +114,10 @@ def _render_heading(self: RendererHTML, tokens: Sequence[Token], index: int, opt
     return f"<h{level}>" if token.nesting > 0 else f"</h{level}>\n"
 
 
+def _render_formula(self: RendererHTML, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
+    return f"<p>{'<br>'.join(_boxes(str(escape(line))) for line in lines_of(tokens[index].content))}</p>\n"
+
+
 def _parser() -> MarkdownIt:
     made = MarkdownIt("commonmark", {"html": False, "maxNesting": 20}).enable(["table", "strikethrough"])
     rules = {
@@ -122,7 +129,9 @@ def _parser() -> MarkdownIt:
         "link_open": _render_link,
         "heading_open": _render_heading,
         "heading_close": _render_heading,
+        "formula": _render_formula,
     }
+    leave_formulas(made)
     for name, rule in rules.items():
         made.add_render_rule(name, rule)
     return made

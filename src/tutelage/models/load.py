@@ -300,6 +300,9 @@ def _prepare(model: Any, tokenizer: Any) -> tuple[Any, list[str], bool]:
     for part in model.modules():
         if isinstance(part, torch.nn.Dropout):
             part.p = 0.0
+        for name, rate in list(vars(part).items()):
+            if "drop" in name and isinstance(rate, float):  # a rate that a layer applies itself, as OPT's do
+                setattr(part, name, 0.0)
     rows = model.get_input_embeddings().weight.shape[0]
     if (needed := _rows_for(tokenizer)) > rows:
         raise DataError(

@@ -306,7 +306,7 @@ class Scorer(Backbone):
 def _recompute_layers(core: Any, *, wanted: bool) -> None:
     """Have the stock layers of `core` keep what they are given, and nothing inside them, in the next pass.
 
-    They ask whether they are in training; that they think so switches no dropout on, which is in the modules below.
+    They ask whether they are in training; that they think so switches no dropout on: loading has set every rate to 0.
     """
     for layer in core.modules():
         if isinstance(layer, GradientCheckpointingLayer):

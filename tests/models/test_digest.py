@@ -55,3 +55,9 @@ def test_the_base_under_an_adapter_is_read_once(tiny_model: Path) -> None:
     with torch.no_grad():
         base.add_(1)  # nothing does: it shows that the numbers are not looked at again
     assert policy.digest() == first
+
+
+def test_weights_that_were_frozen_once_and_learn_later_are_read_again(tiny_model: Path) -> None:
+    policy = load_policy(str(tiny_model), device="cpu").requires_grad_(False)
+    first = policy.digest()
+    assert nudged(policy.requires_grad_(True)).digest() != first

@@ -22,10 +22,12 @@ def weights_digest(module: nn.Module, known: dict[str, bytes]) -> str:
         known: hashes of frozen weights, kept by the caller: under an adapter the base is read once, not at every step.
     """
     found = _weights(module)
+    frozen = {name for name, weight in module.named_parameters() if not weight.requires_grad}
+    for name in known.keys() - frozen:
+        del known[name]  # it learns by now
     wanted = {name: weight for name, weight in found.items() if name not in known}
     with ThreadPoolExecutor(torch.get_num_threads()) as threads:  # hashing lets go of the interpreter's lock
         hashes = dict(zip(wanted, threads.map(_hash, wanted.values()), strict=True))
-    frozen = {name for name, weight in module.named_parameters() if not weight.requires_grad}
     known |= {name: told for name, told in hashes.items() if name in frozen}
     whole = hashlib.sha256()
     for name, weight in sorted(found.items(), key=lambda one: one[0]):

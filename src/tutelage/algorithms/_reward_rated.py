@@ -109,7 +109,9 @@ class Ordinal(RatedObjective):
     @property
     def thresholds(self) -> Tensor:
         """[A, J] ascending, whatever the parameters are."""
-        return torch.cat([self.first, self.first + softplus(self.gaps).cumsum(-1)], -1)
+        steps = softplus(self.gaps)
+        upto = steps.new_ones(steps.shape[-1], steps.shape[-1]).tril()  # no cumsum: CUDA has none in a fixed order
+        return torch.cat([self.first, self.first + (steps[:, None] * upto).sum(-1)], -1)
 
     def question(self, row: EncodedRated) -> Question:
         told, weight = self._levels(row.row)

@@ -20,21 +20,23 @@ _filling: Any = torch.utils.deterministic
 def deterministic(wanted: bool = True) -> Generator[None, None, None]:
     """While it lasts, PyTorch sums in a fixed order, and refuses (RuntimeError) what it cannot compute so.
 
-    To be entered before the first product on a GPU: cuBLAS reads its setting once. What was set before is put back.
+    To be entered before the first product on a GPU: cuBLAS reads its setting once, which therefore stays. PyTorch's own
+    are put back as they were.
     """
     if not wanted:
         yield
         return
     os.environ.setdefault(_CUBLAS, _WORKSPACE)
-    before = torch.are_deterministic_algorithms_enabled(), _filling.fill_uninitialized_memory
+    before, warned = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    filled = _filling.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True)
     # writing NaN into all new memory finds reads of what nobody wrote; it is no part of an order
     _filling.fill_uninitialized_memory = False
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before[0])
-        _filling.fill_uninitialized_memory = before[1]
+        torch.use_deterministic_algorithms(before, warn_only=warned)
+        _filling.fill_uninitialized_memory = filled
 
 
 def running_sum(shares: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from tutelage.train import durable
 
 FREE = frozenset(
     {"out", "quiet", "json", "json_lines", "debug", "progress", "dry_run", "steps", "epochs", "max_minutes"}
-    | {"log_every", "save_every", "eval_every", "keep", "db"}
+    | {"log_every", "save_every", "eval_every", "keep", "db", "gradient_checkpointing"}
 )
 """Keys that may change between two starts of one run; larger `steps` or `epochs` let it go on."""
 _PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "peft", "numpy")

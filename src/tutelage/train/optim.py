@@ -148,7 +148,8 @@ class Optimizer:
                     raise
                 used = max(map(sum, ([batch.sizes()[row] for row in rows] for rows in parts(batch, limit))))
                 alone = used <= max(batch.sizes())
-                if alone and (self._short or not self._may_recompute()):
+                tried = any(model.room.recompute for model in self._models)
+                if alone and (tried or not self._may_recompute()):
                     raise MemoryError(
                         f"a part of {used} tokens does not fit in memory, and is one element already; "
                         "lower --max-length, or take a smaller model or --lora"

@@ -13,16 +13,15 @@ from torch import Tensor
 
 from tutelage.train.optim import Optimizer
 
-MORE: dict[str, dict[str, Any]] = {
-    "sft": {},
-    "dpo": {},
-    "ppo": {"max_new_tokens": 8, "reward": "real_runs:reward", "critic_init": "zero"},
-}
+AGAIN = {"engine": "plain", "gradient_checkpointing": "on"}
+ANSWERS = {"max_new_tokens": 8, "reward": "real_runs:reward", "critic_init": "zero"}
 
 
-@pytest.mark.parametrize("command", MORE)
+@pytest.mark.parametrize(
+    ("command", "more"), [("sft", {}), ("sft", AGAIN), ("dpo", {}), ("ppo", ANSWERS), ("ppo", ANSWERS | AGAIN)]
+)
 def test_no_tensor_of_a_step_is_held_by_a_cycle(
-    command: str, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+    command: str, more: dict[str, Any], tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = tmp_path / "rows.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows(command)), encoding="utf-8")
@@ -41,7 +40,7 @@ def test_no_tensor_of_a_step_is_held_by_a_cycle(
     monkeypatch.setattr(Optimizer, "step", step)
     flags = {"model": str(tiny_model), "data": str(data), "out": str(tmp_path / "out"), "steps": 4, "batch_size": 4}
     try:
-        train(command, {**flags, **MORE[command], "save_every": 2})
+        train(command, {**flags, **more, "save_every": 2})
     finally:
         gc.set_debug(0)
         gc.garbage.clear()

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tutelage.cli._rate_models import sampler_of
 from tutelage.cli.main import main
 from tutelage.errors import TryAgainError
 from tutelage.store.audit import trail
@@ -44,6 +45,18 @@ def test_all_addresses_need_the_names_by_which_it_is_reached(tmp_path: Path, cap
 def test_a_key_without_a_certificate_and_files_that_are_not_there_are_said(tmp_path: Path):
     assert run("serve", "--db", str(tmp_path / "a.db"), "--tls-key", "k.pem") == 2
     assert run("serve", "--db", str(tmp_path / "a.db"), "--tls-key", "k.pem", "--tls-cert", "c.pem") == 66
+
+
+def test_a_folder_of_models_that_is_not_there_is_said_before_anything_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert run("serve", "--db", "a.db", "--models", "nowhere") == 66
+    assert "no such folder of models" in capsys.readouterr().err and list(tmp_path.iterdir()) == []
+    assert sampler_of("a.db", "") is None
+    (tmp_path / "runs").mkdir()
+    found = sampler_of("postgresql://ann:hunter2@db.example/ratings", "")
+    assert found and found.models == Path("runs") and found.folder.is_absolute() and "hunter2" not in str(found)
 
 
 def test_a_server_starts_in_time_lets_the_admin_in_refuses_a_second_one_and_stops(

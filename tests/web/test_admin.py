@@ -29,6 +29,7 @@ from tutelage.web.app import create_app
 IN = "/admin/projects/default"
 TABS = (
     "", "/questions", "/guidelines", "/settings", "/raters", "/adjudication", "/agreement", "/leaderboard", "/exports",
+    "/sampling",
 )  # fmt: skip
 PAGES = ("/admin", "/admin/new", "/admin/people", "/admin/audit", *(IN + tab for tab in TABS))
 

@@ -76,7 +76,7 @@ def wish(**more: Any) -> dict[str, Any]:
 
 
 def job(admin: TestClient) -> Any:
-    return admin.get(API).json()["job"]
+    return admin.get(f"{API}/job").json()["job"]
 
 
 def ended(admin: TestClient) -> Any:
@@ -164,6 +164,19 @@ def test_prompts_keep_their_ids_whatever_made_them(admin: TestClient, store: Sto
     assert ended(admin)["state"] == "done"
     assert {one.prompt.id for one in store.comparisons("news")} == {one.prompt.id for one in asked}
     assert len(prompts_in(store.database, "news")) == 3
+
+
+def test_answers_come_into_postgresql_too(postgres_url: str, settings: Settings):
+    with Store(postgres_url) as store:
+        Projects(store.database).change("news", ProjectSettings(), actor="test")
+        made = create_app(store, settings)
+        admin = come_in(made, store)
+        try:
+            start(admin, answers=3)
+            assert ended(admin)["questions"] == len(store.comparisons("news")) > 4
+            assert admin.get(API).json()["prompts"] == {"unanswered": 0, "all": 4} and "Done" in admin.get(PAGE).text
+        finally:
+            made.state.sampling.close()
 
 
 def test_an_adapter_answers_too(admin: TestClient, models: Path, tiny_model: Path):

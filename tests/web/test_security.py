@@ -66,6 +66,7 @@ ADMINS = {
     "/admin/projects/{project}/sampling/continue": "POST",
     "/admin/projects/{project}/sampling/discard": "POST",
     "/api/v1/admin/projects/{project}/sampling": "GET POST",
+    "/api/v1/admin/projects/{project}/sampling/job": "GET",
     "/api/v1/admin/projects/{project}/sampling/cancel": "POST",
     "/api/v1/admin/projects/{project}/sampling/continue": "POST",
     "/api/v1/admin/projects/{project}/sampling/discard": "POST",

@@ -32,6 +32,10 @@ def _told(desk: Desk) -> Response:
     return JSONResponse({"models": models, "prompts": at.counts(), "job": at.told()})
 
 
+def _job(desk: Desk) -> Response:
+    return JSONResponse({"job": SamplingDesk(desk).told()})
+
+
 def _order(desk: Desk, body: _body.Body) -> Response:
     at, settings = SamplingDesk(desk), desk.projects.settings(desk.project())
     found: dict[str, Any] = {}
@@ -79,6 +83,11 @@ async def told(request: Request) -> Response:
     return await run_in_threadpool(lambda: _told(Desk(request)))
 
 
+async def job(request: Request) -> Response:
+    """The newest job alone, for who asks each second."""
+    return await run_in_threadpool(lambda: _job(Desk(request)))
+
+
 async def order(request: Request) -> Response:
     """Order answers."""
     body = await _body.read(request, _NAMES)
@@ -99,6 +108,7 @@ _AT = "/api/v1/admin/projects/{project}/sampling"
 routes = [
     Route(_AT, told, methods=["GET"]),
     Route(_AT, order, methods=["POST"]),
+    Route(f"{_AT}/job", job, methods=["GET"]),
     Route(f"{_AT}/cancel", _acting(lambda at: at.cancel()), methods=["POST"]),
     Route(f"{_AT}/continue", _acting(lambda at: at.go_on()), methods=["POST"]),
     Route(f"{_AT}/discard", _acting(lambda at: at.discard()), methods=["POST"]),

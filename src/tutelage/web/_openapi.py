@@ -230,6 +230,7 @@ _ADMINS: JSON = {
         "get": _sampling("the models that can be asked for answers, the prompts there are, the newest job", _ALL),
         "post": _sampling("let a model answer prompts; its answers become questions", _ONE, _WISH),
     },
+    f"{_SAMPLING}/job": {"get": _sampling("the newest job alone", _ONE)},
     f"{_SAMPLING}/cancel": {"post": _sampling("end it; what is answered is kept", _ONE)},
     f"{_SAMPLING}/continue": {"post": _sampling("take up what ended too early", _ONE)},
     f"{_SAMPLING}/discard": {"post": _sampling("throw away what it left", _ONE)},

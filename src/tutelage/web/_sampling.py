@@ -60,7 +60,7 @@ class Jobs:
 
     def __init__(self, sampler: Sampler, done: Callable[[Job, Path], int]) -> None:
         self.sampler, self._done = sampler, done
-        self._known: dict[str, Job | None] = {}
+        self._known: dict[str, Job] = {}
         self._queue: deque[str] = deque()
         self._running: subprocess.Popen[bytes] | None = None
         self._killed: subprocess.Popen[bytes] | None = None
@@ -75,9 +75,9 @@ class Jobs:
             if project in self._known:
                 return self._known[project]
             found = load(self._at(project) / "job.json")
-            if found is not None and not self._holds():
+            if found is None or not self._holds():
                 return found  # another server's, as far as that one has written
-            if found is not None and found.state in WAITING:  # its server ended, and took it along
+            if found.state in WAITING:  # its server ended, and took it along
                 found = replace(found, state="interrupted")
             self._known[project] = found
             return found
@@ -155,7 +155,7 @@ class Jobs:
             if found is None or found.state in WAITING:
                 return False
             shutil.rmtree(self._at(project), ignore_errors=True)
-            self._known[project] = None
+            del self._known[project]
             return True
 
     def close(self) -> None:
@@ -272,9 +272,10 @@ class Jobs:
             logger.exception("sampling for %s", project)
             self._end(replace(job, state="failed", what="the server made a mistake; its log says more"))
         else:
-            self._end(replace(job, state="done", questions=asked))
-            for name in ("prompts.jsonl", "answers.jsonl", "log"):
-                (folder / name).unlink(missing_ok=True)
+            with self._changed:  # the next order's files have the same names
+                self._end(replace(job, state="done", questions=asked))
+                for name in ("prompts.jsonl", "answers.jsonl", "log"):
+                    (folder / name).unlink(missing_ok=True)
 
     def _end(self, job: Job) -> None:
         with self._changed:

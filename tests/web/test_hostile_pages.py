@@ -15,7 +15,7 @@ from tutelage.web._admin_page import slug_of
 PACKED = ["\n\n".join(CORPUS[start::3]) for start in range(3)]
 """The whole corpus in three texts; one by one its texts are shown by `test_rating_screen_safe.py`."""
 WORSE = '"><script>alert(1)</script><img src=https://evil.example/x onerror=alert(1)>\u202e{{ 7*7 }}'
-TABS = ("", "/questions", "/guidelines", "/settings", "/raters", "/agreement", "/leaderboard", "/exports")
+TABS = ("", "/questions", "/guidelines", "/settings", "/raters", "/agreement", "/leaderboard", "/exports", "/sampling")
 KEYS = {
     "pair": ("1",),
     "scores": ("4",),

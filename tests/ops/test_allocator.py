@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tutelage.ops.allocator import collect_seldom, product_rows
+from tutelage.ops.allocator import collect_seldom, prepare_for_torch, product_rows
 
 PROGRAM = """
 import resource, torch
@@ -117,3 +117,16 @@ def test_cycles_are_looked_for_seldom_and_a_higher_wish_stays():
             assert gc.get_threshold()[0] == left
     finally:
         gc.set_threshold(*before)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [({}, "30000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)],
+)
+def test_waiting_threads_give_way_soon_unless_somebody_said_otherwise(before, after, monkeypatch):
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in before.items():
+        monkeypatch.setenv(name, value)
+    prepare_for_torch()
+    assert os.environ.get("GOMP_SPINCOUNT") == after

@@ -14,7 +14,11 @@ from _speed_side import Started
 
 BATCHES = {f"batch {size}": {"batch": size, "tokens": (32, 511)} for size in (4, 16, 64, 256)}
 LENGTHS = {
-    f"{low} to {high} tokens": {"batch": count, "tokens": (low, high)}
+    f"{low} to {high} tokens": {
+        "batch": count,
+        "tokens": (low, high),
+        "settings": JOBS["sft"].settings | {"max_length": 2048},
+    }
     for low, high, count in (
         (32, 32, 256),
         (32, 128, 112),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
 from torch.profiler import profile
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from tests_support import batch_of, random_rows
 from tutelage.errors import UsageError
@@ -287,3 +289,21 @@ def test_layers_computed_again_give_the_same_bits(model_folder, architecture, dt
     assert kept[1] < kept[0], "bytes between the passes"
     for name, wanted in found[0].items():
         assert torch.equal(wanted, found[1][name]) and torch.equal(wanted, found[2][name]), name
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_without_a_gradient_nothing_in_the_layers_is_kept(model_folder, tmp_path, dtype):
+    folder = model_folder("qwen3")
+    config = AutoConfig.from_pretrained(folder, num_hidden_layers=12, layer_types=["full_attention"] * 12)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(folder).save_pretrained(tmp_path)
+    model = load_policy(str(tmp_path), device="cpu", dtype=dtype)
+    batch, peak = batch_of(random_rows((100,) * 8)), dict[bool, int]()
+    model.hidden(batch)  # so that copies of weights are there
+    for learns in (True, False):
+        with torch.set_grad_enabled(learns), profile(profile_memory=True) as seen:
+            model.hidden(batch)
+        events = [each for each in seen.profiler.kineto_results.events() if each.name() == "[memory]"]
+        changes = [each.nbytes() for each in sorted(events, key=lambda each: each.start_ns())]
+        peak[learns] = max(itertools.accumulate(changes))
+    assert peak[False] < 0.5 * peak[True]

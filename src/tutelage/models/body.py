@@ -81,8 +81,10 @@ class _Pass:
     read: Tensor | None
     """int64 [N]: the tokens whose states are wanted, each once; after its attention the last layer computes no other"""
     kind: torch.dtype
+    learns: bool
+    """whether a gradient may be asked for"""
     recompute: bool
-    """whether the gradient computes each layer again, from what went into it"""
+    """whether it computes each layer again, from what went into it"""
 
     def split(self, raw: Tensor) -> list[Tensor]:
         """Queries, keys and values of [T, heads + 2·shared, depth]."""
@@ -140,7 +142,9 @@ class Body:
             angles = [each[0].float().contiguous() for each in plan.rotary(stream[None], positions[None])]
         blocks = [self._block(index, angles) for index in range(len(plan.layers))]
         sizes = plan.heads, plan.key_value_heads, plan.size
-        run = _Pass(blocks, self._norm(plan.last), *sizes, given.segments, given.read, kind, recompute)
+        run = _Pass(
+            blocks, self._norm(plan.last), *sizes, given.segments, given.read, kind, torch.is_grad_enabled(), recompute
+        )
         tensors = [tensor for block in blocks for tensor in block.tensors]
         return cast(Any, _Body).apply(run, stream, *tensors, *run.last.tensors)
 
@@ -227,7 +231,7 @@ class _Body(Function):
 
     @staticmethod
     def forward(ctx: Any, run: _Pass, stream: Tensor, *tensors: Tensor) -> Tensor:
-        keep = any(ctx.needs_input_grad)
+        keep = run.learns and any(ctx.needs_input_grad)  # torch counts the latter without gradients too
         kept, more = list[_Kept | _Given](), None
         for block in run.blocks:
             given = _Given(stream, more, run.read if block is run.blocks[-1] else None)

@@ -143,6 +143,7 @@ def test_a_program_orders_follows_and_reads_the_same_states(admin: TestClient, s
     assert admin.get(API).json()["prompts"] == {"unanswered": 0, "all": 4}
 
 
+@pytest.mark.slow
 def test_new_answers_meet_those_that_were_there(admin: TestClient, store: Store):
     start(admin, answers=1, kind="scores")
     assert ended(admin)["state"] == "done"
@@ -166,6 +167,7 @@ def test_prompts_keep_their_ids_whatever_made_them(admin: TestClient, store: Sto
     assert len(prompts_in(store.database, "news")) == 3
 
 
+@pytest.mark.slow
 def test_answers_come_into_postgresql_too(postgres_url: str, settings: Settings):
     with Store(postgres_url) as store:
         Projects(store.database).change("news", ProjectSettings(), actor="test")
@@ -179,6 +181,7 @@ def test_answers_come_into_postgresql_too(postgres_url: str, settings: Settings)
             made.state.sampling.close()
 
 
+@pytest.mark.slow
 def test_an_adapter_answers_too(admin: TestClient, models: Path, tiny_model: Path):
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -317,7 +320,7 @@ def test_models_are_not_started_faster_than_people_do(app: Starlette, admin: Tes
 # ---------------------------------------------------------------- what goes wrong
 
 
-@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("language", [pytest.param("en", marks=pytest.mark.slow), "zh"])
 def test_a_model_that_cannot_be_loaded_is_told_in_its_own_last_words(
     language: str, admin: TestClient, models: Path, store: Store
 ):
@@ -344,6 +347,7 @@ def test_a_model_that_always_says_the_same_makes_no_question_and_says_why(admin:
     assert told["done"] == 2
 
 
+@pytest.mark.slow
 def test_a_process_that_the_system_kills_is_told_as_that(admin: TestClient, tmp_path: Path):
     start(admin)
     [found] = until(lambda: processes(str(tmp_path), "sample"), "the process is there")

@@ -112,6 +112,7 @@ def test_a_model_is_asked_by_keyboard_and_a_rater_gets_what_it_said(at: Room, ch
     assert wrong == []
 
 
+@pytest.mark.slow
 def test_progress_is_seen_it_is_cancelled_by_keyboard_and_goes_on(at: Room, chrome: Any):
     page = enter(at, chrome)
     order(page, 700, max_new_tokens="90")
@@ -152,7 +153,11 @@ LOOKS = [
 ]
 
 
-@pytest.mark.parametrize("look", LOOKS, ids=lambda look: f"{look['viewport']['width']}-{look['locale']}")
+@pytest.mark.parametrize(
+    "look",
+    [pytest.param(look, marks=[] if place == 3 else [pytest.mark.slow]) for place, look in enumerate(LOOKS)],
+    ids=[f"{look['viewport']['width']}-{look['locale']}" for look in LOOKS],
+)
 def test_every_state_is_fit_for_every_eye_and_screen_reader(look: Any, at: Room, chrome: Any):
     page = enter(at, chrome, **look)
     fit(page, "form")
@@ -192,6 +197,7 @@ def fit(page: Any, name: str) -> None:
         assert page.evaluate(low, pressed) == [], name
 
 
+@pytest.mark.slow
 def test_wicked_names_and_texts_are_only_text(at: Room, chrome: Any, place: tuple[Room, Path]):
     assert any(model.name == WICKED for model in models_below(place[1] / "runs"))
     page = enter(at, chrome)

@@ -47,9 +47,7 @@ def test_links_lead_nowhere(tmp_path: Path):
     (inside / "model.safetensors").rename(root / "blob")
     (inside / "model.safetensors").symlink_to("../blob")
     found = {model.name: model.problem for model in models_below(root)}
-    assert found == {"config": "unreadable", "weights": "no_weights", "snapshot": ""}, (
-        "a link that stays is fine"
-    )
+    assert found == {"config": "unreadable", "weights": "no_weights", "snapshot": ""}, "a link that stays is fine"
 
 
 def test_a_folder_of_models_that_is_itself_a_link_is_the_owners_choice(tmp_path: Path):

@@ -34,10 +34,11 @@ def test_the_rows_of_answers_are_what_rate_ask_reads(tmp_path: Path) -> None:
     bare, full = read_answers([tmp_path / "answers.jsonl"])
     assert (bare.text, bare.model, bare.finish, bare.seed) == ("A bridge opened.", "", "stop", 0)
     assert (full.text, full.model, full.finish) == ("A bridge.", "runs/sft/model@3f2a90c1d4e7", "stop")
+    assert full.checkpoint == "3f2a90c1d4e75b6608c4f1a29d7be530" and not bare.checkpoint
     assert full.id.startswith("p1/0~") and full.prompt.meta == {"lang": "en"} and full.prompt.id != bare.prompt.id
     columns = set(re.findall(r"^`(\w+)` and `(\w+)` are|`(\w+)` \(", section, re.MULTILINE))
     named = {name for names in columns for name in names if name}
-    assert named == {"prompt", "completion", "model", "finish", "seed", "id", "meta"}
+    assert named == {"prompt", "completion", "model", "checkpoint", "finish", "seed", "id", "meta"}
 
 
 def test_the_page_prints_the_template_and_every_conversion() -> None:

@@ -158,6 +158,7 @@ def test_new_answers_meet_those_that_were_there(admin: TestClient, store: Store)
     assert told["state"] == "done" and told["questions"] == 0, "the same answers again ask nothing new"
 
 
+@pytest.mark.slow
 def test_prompts_keep_their_ids_whatever_made_them(admin: TestClient, store: Store):
     asked = questions(3)
     store.ask(asked, project="news")
@@ -340,6 +341,7 @@ def test_prompts_that_are_too_long_are_named_and_no_path_is_told(admin: TestClie
     assert "1 of 2 prompts are too long" in told["said"]["what"] and str(tmp_path) not in json.dumps(told["said"])
 
 
+@pytest.mark.slow
 def test_a_model_that_always_says_the_same_makes_no_question_and_says_why(admin: TestClient):
     start(admin, temperature=0.05, max_new_tokens=1, prompts=rows(1))
     told = ended(admin)
@@ -358,6 +360,7 @@ def test_a_process_that_the_system_kills_is_told_as_that(admin: TestClient, tmp_
     assert ended(admin)["state"] == "done"
 
 
+@pytest.mark.slow
 def test_cancelled_in_the_middle_it_goes_on_to_the_answers_of_an_undisturbed_run(
     admin: TestClient, store: Store, tmp_path: Path
 ):
@@ -392,6 +395,7 @@ def test_what_was_cancelled_can_be_thrown_away(admin: TestClient, tmp_path: Path
     assert job(admin) is None and admin.get(API).json()["prompts"]["unanswered"] == 4, "the prompts stay"
 
 
+@pytest.mark.slow
 def test_a_second_project_waits_for_its_turn_and_can_leave_the_queue(admin: TestClient, store: Store):
     for name in ("two", "three"):
         Projects(store.database).change(name, ProjectSettings(), actor="test")

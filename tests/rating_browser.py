@@ -156,6 +156,15 @@ def next_task(page: Any, before: str) -> str:
     return ready(page)
 
 
+def deaf_tab(page: Any) -> Any:
+    """Another tab of the same rater, with its task, in a browser in which tabs do not hear each other."""
+    other = page.context.new_page()
+    other.add_init_script("delete window.BroadcastChannel")
+    other.goto(page.url)
+    ready(other)
+    return other
+
+
 def all_sent(page: Any) -> None:
     """Wait until the server has everything."""
     page.wait_for_selector("[data-test=saved][data-waiting='0']")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rating_browser import Room, all_sent, next_task, press, ready
+from rating_browser import Room, all_sent, deaf_tab, next_task, press, ready
 
 TWO = ["Scattering.", "Paint."]
 OTHER = {"error": {"what": "this id stands for another judgement", "wanted": "", "fix": "make a new id"}}
@@ -123,10 +123,7 @@ def test_what_takes_an_answer_back_finds_it_after_a_reload_though_another_tabs_s
     """The server keeps the first tab's answer; what the second has queued to take its own back means that one."""
     room.ask("pair", TWO, copies=1)
     page = room.enter(chrome)
-    other = page.context.new_page()
-    other.add_init_script("delete window.BroadcastChannel")  # a browser in which tabs do not hear each other
-    other.goto(page.url)
-    ready(other)
+    other = deaf_tab(page)
     press(page, "1")
     all_sent(page)
     with offline(other, "**/undo"):
@@ -147,10 +144,7 @@ def test_what_takes_an_answer_back_finds_it_after_a_reload_though_another_tabs_s
 def test_an_answer_is_taken_back_after_a_reload_though_another_tabs_stands(room: Room, chrome: Any):
     room.ask("pair", TWO, copies=1)
     page = room.enter(chrome)
-    other = page.context.new_page()
-    other.add_init_script("delete window.BroadcastChannel")
-    other.goto(page.url)
-    ready(other)
+    other = deaf_tab(page)
     press(page, "1")
     all_sent(page)
     press(other, "1")

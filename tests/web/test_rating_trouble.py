@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, event
 
-from rating_browser import Room, all_sent, next_task, press, ready, shown_ranks
+from rating_browser import Room, all_sent, deaf_tab, next_task, press, ready, shown_ranks
 from rating_room import SECRET
 from rating_server import ask
 from tutelage.store.people import People
@@ -74,10 +74,11 @@ def test_a_goal_that_nothing_is_left_for_is_not_held_up_to_the_rater(room: Room,
     """While tasks come the goal stands as it is: one that moved with them would tell which are checks."""
     room.ask("pair", TWO, copies=2)
     page = room.enter(chrome)
+    task = ready(page)
     for count in range(2):
-        ready(page)
         assert page.inner_text("[data-test=progress]") == f"{count} of 10 today"
         press(page, "1")
+        task = next_task(page, task) if count == 0 else ""
     page.wait_for_selector("[data-test=empty]")
     assert page.inner_text("[data-test=progress]") == "2 today" and page.locator(".day progress").count() == 0
     room.ask("pair", TWO, copies=1, name="more")
@@ -86,13 +87,29 @@ def test_a_goal_that_nothing_is_left_for_is_not_held_up_to_the_rater(room: Room,
     assert page.inner_text("[data-test=progress]") == "2 of 10 today"
 
 
+def test_a_look_again_counts_though_an_earlier_reply_is_still_on_its_way(room: Room, chrome: Any):
+    room.ask("pair", TWO, copies=1)
+    page = room.enter(chrome)
+    press(page, "1")
+    page.wait_for_selector("[data-test=empty]")
+    all_sent(page)
+    page.wait_for_load_state("networkidle")
+    late: list[tuple[Any, Any]] = []
+    page.route("**/tasks/next", lambda route: late.append((route, route.fetch())), times=1)
+    page.click("[data-test=empty] .primary")
+    while not late:
+        page.wait_for_timeout(10)
+    room.ask("pair", TWO, copies=1, name="more")
+    page.locator("[data-test=empty] .primary").dispatch_event("click")
+    route, reply = late[0]
+    route.fulfill(response=reply)
+    ready(page)
+
+
 def test_the_same_answer_from_two_tabs_is_one_row_and_undo_in_either_takes_it_back(room: Room, chrome: Any):
     room.ask("pair", TWO, copies=1)
     page = room.enter(chrome)
-    other = page.context.new_page()
-    other.add_init_script("delete window.BroadcastChannel")  # a browser in which tabs do not hear each other
-    other.goto(page.url)
-    ready(other)
+    other = deaf_tab(page)
     press(page, "1")
     all_sent(page)
     press(other, "1")

@@ -41,6 +41,7 @@ export class Session {
   private queue: { task: Task; until: number }[] = [];
   private past: Past[] = [];
   private fetching = false;
+  private missed = false; // tasks were wanted while a reply was on its way, which may have been made before they were there
   private again = 0;
   private ran = -Infinity; // when a training run was last seen to wait
   private shelf!: Shelf;
@@ -189,7 +190,9 @@ export class Session {
   // -------------------------------------------------------------- tasks ahead
 
   async fill(): Promise<void> {
-    if (this.fetching || this.queue.length >= AHEAD) return;
+    if (this.queue.length >= AHEAD) return;
+    this.missed = this.fetching;
+    if (this.fetching) return;
     this.fetching = true;
     clearTimeout(this.again);
     const before = this.known(); // what is answered while the reply is on its way may still stand in it
@@ -203,6 +206,7 @@ export class Session {
     } finally {
       this.fetching = false;
     }
+    if (this.missed) void this.fill();
   }
 
   private take(tasks: Task[]): void {
@@ -213,7 +217,6 @@ export class Session {
     if (first !== undefined) {
       if (this.phase === "empty") void this.look(); // what is new may be what a run waits for
       this.show(first.task);
-      this.fetching = false;
       void this.fill();
     } else {
       this.change({ phase: "empty" });

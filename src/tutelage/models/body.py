@@ -86,6 +86,10 @@ class _Pass:
     recompute: bool
     """whether it computes each layer again, from what went into it"""
 
+    def read_of(self, block: _Block) -> Tensor | None:
+        """The tokens that `block` computes after its attention; None = all."""
+        return self.read if block is self.blocks[-1] else None
+
     def split(self, raw: Tensor) -> list[Tensor]:
         """Queries, keys and values of [T, heads + 2·shared, depth]."""
         return list(raw.split([self.heads, self.shared, self.shared], dim=1))
@@ -204,7 +208,6 @@ class _Given:
     stream: Tensor
     more: Tensor | None
     """what the layer before adds to the stream"""
-    read: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -234,7 +237,7 @@ class _Body(Function):
         keep = run.learns and any(ctx.needs_input_grad)  # torch counts the latter without gradients too
         kept, more = list[_Kept | _Given](), None
         for block in run.blocks:
-            given = _Given(stream, more, run.read if block is run.blocks[-1] else None)
+            given = _Given(stream, more)
             layer = _forward(run, block, given)
             stream, more = layer.middle, _added(block, layer)
             if keep:
@@ -258,9 +261,8 @@ class _Body(Function):
         del wanted[len(wanted) - len(d_last) :]
         for block, kept in zip(reversed(run.blocks), reversed(ctx.kept), strict=True):
             place = len(wanted) - len(block.tensors)
-            read = run.read if block is run.blocks[-1] else None
-            kept = _forward(run, block, kept) if isinstance(kept, _Given) else kept
-            d_stream, d_kind, found = _backward(run, block, kept, (d_stream, d_kind), wanted[place:], read)
+            layer = _forward(run, block, kept) if isinstance(kept, _Given) else kept
+            d_stream, d_kind, found = _backward(run, block, layer, (d_stream, d_kind), wanted[place:])
             gradients[:0] = found
             del wanted[place:]
         return None, d_stream, *gradients
@@ -268,7 +270,7 @@ class _Body(Function):
 
 def _forward(run: _Pass, block: _Block, given: _Given) -> _Kept:
     """One block but for what it adds to the stream at its end."""
-    read = given.read
+    read = run.read_of(block)
     stream, normed, marks = ops.norm(given.stream, given.more, block.before, run.kind, run.kind)
     raw = block.attend.forward(normed).view(len(stream), -1, run.depth)
     query, key, value = _turned(run, block, raw)
@@ -308,10 +310,9 @@ def _backward(
     kept: _Kept,
     given: tuple[Tensor, Tensor],
     wanted: Sequence[bool],
-    read: Tensor | None,
 ) -> tuple[Tensor, Tensor, list[Tensor | None]]:
     """Gradients of the stream before the block, float32 and of `kind`, and of the block's tensors."""
-    d_stream, d_kind = given
+    (d_stream, d_kind), read = given, run.read_of(block)
     asked = block.divide(wanted)
     activate = ops.gated_backward if block.gated else ops.gelu_backward
     activated, d_inner = activate(kept.inner, block.down.input_gradient(d_kind))

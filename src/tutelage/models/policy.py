@@ -61,6 +61,7 @@ class Backbone(nn.Module):
         """tokens that one pass without gradient takes; learning cuts alike"""
         self._body: Body | None = None
         self._frozen: dict[str, bytes] = {}
+        self._recomputing = False
 
     @property
     def copies(self) -> Copies | None:
@@ -190,7 +191,7 @@ class Backbone(nn.Module):
 
     def forward_body(self, tokens: Tensor, positions: Tensor, **layout: Any) -> Tensor:
         """One pass of the stock body over `tokens` [T] at `positions` [T] → `[T, H]`."""
-        _recompute_layers(self.core, wanted=self.room.recompute and torch.is_grad_enabled())
+        self._recompute(wanted=self.room.recompute and torch.is_grad_enabled())
         out = self.core.base_model(
             input_ids=onto(tokens, self.device)[None],
             position_ids=onto(positions, self.device)[None],
@@ -198,6 +199,20 @@ class Backbone(nn.Module):
             **layout,
         )
         return out.last_hidden_state[0]
+
+    def _recompute(self, *, wanted: bool) -> None:
+        """Have stock layers keep what they are given, and nothing inside them, in the next pass.
+
+        They ask whether they are in training; that they think so switches no dropout on: loading has set every rate to
+        0. Sampling passes by here at every token, where there is nothing to do.
+        """
+        if not wanted and not self._recomputing:
+            return
+        self._recomputing = wanted
+        for layer in self.core.modules():
+            if isinstance(layer, GradientCheckpointingLayer):
+                layer.gradient_checkpointing = layer.training = wanted
+                setattr(layer, "_gradient_checkpointing_func", _CHECKPOINT)  # noqa: B010  # its type says modules alone
 
     def digest(self) -> str:
         """32 hex digits of the weights as they are, of an adapter and its base alike: which checkpoint this is."""
@@ -301,17 +316,6 @@ class Scorer(Backbone):
         self.core.config.pad_token_id = self.tokenizer.pad_token_id
         self._write(folder)
         self.heads.write(folder)
-
-
-def _recompute_layers(core: Any, *, wanted: bool) -> None:
-    """Have the stock layers of `core` keep what they are given, and nothing inside them, in the next pass.
-
-    They ask whether they are in training; that they think so switches no dropout on: loading has set every rate to 0.
-    """
-    for layer in core.modules():
-        if isinstance(layer, GradientCheckpointingLayer):
-            layer.gradient_checkpointing = layer.training = wanted
-            setattr(layer, "_gradient_checkpointing_func", _CHECKPOINT)  # noqa: B010  # its type says modules alone
 
 
 def _joined(cuts: list[list[int]], pieces: tuple[Tensor, ...]) -> Tensor:

@@ -19,7 +19,7 @@ from tutelage.store.standing import GOLD
 from tutelage.types import Text, plain
 from tutelage.web._admin_numbers import ago, iso, judgement_line, visible
 from tutelage.web._admin_page import Desk, Form, slug_of
-from tutelage.web._asking import ask_about, holds_prompts, read_wanted, uploaded
+from tutelage.web._asking import USUAL, ask_about, holds_prompts, read_wanted, uploaded
 from tutelage.web._file_words import in_language
 from tutelage.web._orders import WAITING
 from tutelage.web._pages import language_of
@@ -44,7 +44,7 @@ def questions(desk: Desk, problem: str = "") -> Response:
         for row in found
     ]
     settings = desk.projects.settings(project)
-    preset = {"kind": settings.kinds[0], "overlap": settings.overlap, "per_prompt": 2, "size": 4}
+    preset = {"kind": settings.kinds[0], "overlap": settings.overlap} | USUAL
     return desk.page(
         "questions",
         "questions",

@@ -11,6 +11,7 @@ from starlette.routing import Route
 from tutelage.data import formats
 from tutelage.errors import DataError, TutelageError
 from tutelage.types import Prompt
+from tutelage.web import _asking
 from tutelage.web._admin_forms import number, one
 from tutelage.web._admin_numbers import ago, iso, when
 from tutelage.web._admin_page import Desk, Form, sent, shown, slug_of
@@ -28,7 +29,8 @@ NUMBERS: Mapping[str, tuple[float, float, bool]] = {
     "seed": (0, 2**31 - 1, True),
 }
 """field → least, most, whole"""
-_USUAL = {"answers": "2", "max_new_tokens": "128", "temperature": "1", "seed": "0", "per_prompt": "2", "size": "4"}
+USUAL: dict[str, float] = _asking.USUAL | {"answers": 2, "max_new_tokens": 128, "temperature": 1.0, "seed": 0}
+"""field → what is meant where nothing is said; overlap and kind are the project's"""
 _SOURCES: Mapping[str, Source] = {"unanswered": "unanswered", "all": "all", "file": "given"}
 
 
@@ -36,7 +38,8 @@ def sampling(desk: Desk, problem: str = "", typed: Mapping[str, str] | None = No
     """The models, the form for an order, and the newest job."""
     at, words = SamplingDesk(desk), desk.words["sampling"]
     settings, there, job, told = desk.projects.settings(at.project), at.counts(), at.job(), at.told()
-    usual = _USUAL | {"kind": settings.kinds[0], "overlap": str(settings.overlap)}
+    usual = {name: f"{value:g}" for name, value in (USUAL | {"overlap": settings.overlap}).items()}
+    usual["kind"] = settings.kinds[0]
     usual["source"] = "unanswered" if there["unanswered"] else "all" if there["all"] else "file"
     models = at.models()
     usual["model"] = max((model for model in models if not model.problem), key=_age, default=_NONE).name

@@ -17,12 +17,10 @@ from tutelage.store.projects import KINDS
 from tutelage.types import Prompt, QuestionKind
 from tutelage.web import _body
 from tutelage.web._admin_page import Desk
-from tutelage.web._admin_sampling import NUMBERS
+from tutelage.web._admin_sampling import NUMBERS, USUAL
 from tutelage.web._asking import LIMITS, Wanted
 from tutelage.web._sampling_desk import SamplingDesk, Source, Wish
 
-USUAL = {"answers": 2, "max_new_tokens": 128, "temperature": 1.0, "seed": 0, "per_prompt": 2, "size": 4}
-"""what is meant where a number is not given; overlap and kind are the project's"""
 _NAMES = ("model", "prompts", "kind", *NUMBERS, *LIMITS)
 
 

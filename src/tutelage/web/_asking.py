@@ -22,6 +22,8 @@ from tutelage.web._admin_forms import Fields, kind_of, number, one
 
 LIMITS: Mapping[str, tuple[int, int]] = {"overlap": (1, 100), "per_prompt": (0, 100), "size": (2, 9)}
 """field → least, most"""
+USUAL = {"per_prompt": 2, "size": 4}
+"""field → what is meant where nothing is said; an overlap is the project's"""
 _ENDINGS = (".jsonl.gz", ".jsonl", ".json.gz", ".json", ".txt")
 
 

@@ -10,10 +10,8 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
+from revisions import upgrade
 
-import tutelage.store
 from rating_room import questions
 from tutelage.errors import DataError
 from tutelage.labelers._desk import rows_of
@@ -117,12 +115,9 @@ def without(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_an_older_database_is_brought_up_and_its_rows_name_no_weights(tmp_path: Path) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(Path(tutelage.store.__path__[0]) / "migrations"))
     engine = sa.create_engine(f"sqlite:///{tmp_path}/r.db")
     with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0006")
+        upgrade(connection, "0006")
         for sql in (
             "INSERT INTO prompts VALUES ('P', 'p', '\"x\"', '{}')",
             "INSERT INTO samples VALUES ('P', 's', 'p', 'said', 'stop', 'm', 0)",

@@ -9,10 +9,8 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
+from revisions import upgrade
 
-import tutelage.store
 from rating_room import questions
 from tutelage.store import transfer
 from tutelage.store.overview import Overview
@@ -132,10 +130,7 @@ def test_an_older_database_is_counted_anew(database_url: str) -> None:
             connection.execute(sa.text("UPDATE questions SET given = given + 1, open = given + 1 < overlap"))
             connection.execute(sa.text("UPDATE alembic_version SET version_num = '0004'"))
         assert counted(store) != right
-        config = Config()
-        config.set_main_option("script_location", str(Path(tutelage.store.__path__[0]) / "migrations"))
         with store.database.writing() as connection:
-            config.attributes["connection"] = connection
-            command.upgrade(config, "0005")
+            upgrade(connection, "0005")
             connection.execute(sa.text("UPDATE alembic_version SET version_num = '0006'"))
         assert counted(store) == right == [(1, True)] * 2

@@ -6,10 +6,8 @@ import json
 from pathlib import Path
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
+from revisions import upgrade
 
-import tutelage.store
 from rating_room import questions
 from tutelage.store import transfer
 from tutelage.store.choosing import Choice, Choosing
@@ -64,12 +62,9 @@ def test_raw_rows_keep_the_place_of_what_was_chosen() -> None:
 
 
 def test_an_older_database_learns_which_skips_were_of_checks(tmp_path: Path) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(Path(tutelage.store.__path__[0]) / "migrations"))
     engine = sa.create_engine(f"sqlite:///{tmp_path}/r.db")
     with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0005")
+        upgrade(connection, "0005")
         for sql in (
             "INSERT INTO prompts VALUES ('P', 'p', '\"x\"', '{}')",
             "INSERT INTO raters VALUES ('ann', 'person', 0)",

@@ -11,13 +11,13 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 @pytest.fixture(scope="module")
 def folder_of(tmp_path_factory, tiny_tokenizer):
-    """`folder_of("llama")` → two layers whose heads are 16 wide, two of them to a key-value head where that can be."""
+    """`folder_of("llama")` → two layers whose heads are 32 wide (gpt2: 16), two to a key-value head where that can be."""
 
     def make(family: str, **more):
         tokenizer = AutoTokenizer.from_pretrained(tiny_tokenizer)
         sizes = {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 128} if family == "gpt2" else {
             "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
-            "head_dim": 16, "intermediate_size": 96, "max_position_embeddings": 128,
+            "head_dim": 32, "intermediate_size": 96, "max_position_embeddings": 128,
         }  # fmt: skip
         ends = {"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
         config = AutoConfig.for_model(family, vocab_size=len(tokenizer), **(sizes | ends | more))

@@ -85,6 +85,33 @@ def test_an_answer_depends_on_neither_slots_nor_order_nor_company(folder_of, fam
     assert all(whole[name] == answer for name, answer in alone.items()) and len(alone) == 2
 
 
+@pytest.mark.parametrize(
+    ("heads", "shared", "width", "window"), [(6, 2, 64, None), (5, 1, 96, 24), (4, 4, 128, None), (18, 1, 32, None)]
+)
+def test_heads_of_any_width_attend_together_to_the_same_bits_as_alone(folder_of, heads, shared, width, window):
+    """Sixteen queries fit into the matrix unit: answers to one prompt share it, and so do tokens of one prompt."""
+    sizes = {"num_attention_heads": heads, "num_key_value_heads": shared, "head_dim": width, "sliding_window": window}
+    policy = policy_of(folder_of("mistral", **sizes), "bfloat16")
+    whole = fast(policy).sample(policy, PROMPTS, 9, 3)
+    alone = answers(fast(policy, slots=1).sample(policy, PROMPTS[2:4], 2, 3))
+    assert all(answers(whole)[name] == answer for name, answer in alone.items()) and len(alone) == 4
+    with torch.no_grad():
+        scored = policy.logprobs(whole.batch, 1.0).logprobs
+    assert (scored - whole.logprobs)[whole.batch.answer_mask].square().mean().sqrt() < 0.04, "as bfloat16 rounds"
+
+
+@pytest.mark.parametrize("family", ["qwen3", "gpt2"])
+def test_what_a_broken_model_left_in_memory_reaches_no_later_answer(folder_of, family):
+    policy = policy_of(folder_of(family), "bfloat16")
+    engine = fast(policy)
+    engine.sample(policy, PROMPTS[2:], 3, 3)
+    pages = engine._pages
+    pages.memory.fill_(0x7FC07FC0)  # two bfloat16 that are no numbers: whatever the pages hold from before
+    later, fresh = (answers(each.sample(policy, PROMPTS[2:], 3, 4)) for each in (engine, fast(policy)))
+    assert engine._pages is pages
+    assert later == fresh and all(math.isfinite(number) for _, numbers in later.values() for number in numbers)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_an_answer_does_not_depend_on_the_number_of_threads(folder_of, dtype):
     policy, before = policy_of(folder_of("qwen3"), dtype), torch.get_num_threads()

@@ -23,12 +23,14 @@ struct Pages {
         return memory + ((layer * count + page) * heads + head) * 2 * PAGE * size;
     }
 
-    // `alone`: no later token of this pass goes to the same page, so that half a word must be filled up
-    void write(E* page, int64_t place, const float* key, const float* value, bool alone) const {
+    // `last`: no later token of this pass goes to the page, whose first one does. What is not written yet is 0 then, so
+    // that products may run over whole pages; it stays so as later passes fill it.
+    void write(E* page, int64_t place, const float* key, const float* value, bool last) const {
         const int per = P::PER_WORD;
         E* keys = page;
         E* values = page + PAGE * size;
         E small[LANES];
+        if (last) clear(values, (place + per - 1) / per);
         for (int64_t i = 0; i < size; i += LANES) {
             P::narrow(small, load(key + i));
             for (int j = 0; j < LANES; j += per)
@@ -37,8 +39,11 @@ struct Pages {
             for (int j = 0; j < LANES; ++j)
                 values[(place / per) * size * per + (i + j) * per + place % per] = small[j];
         }
-        if (per == 2 && alone && place % 2 == 0)
-            for (int64_t i = 0; i < size; ++i) values[(place / 2) * size * 2 + i * 2 + 1] = as<E>(0.0f);
+    }
+
+    // Words of tokens from the one numbered `first` on
+    void clear(E* values, int64_t first) const {
+        std::memset((void*)(values + first * size * P::PER_WORD), 0, (PAGE - first * P::PER_WORD) * size * sizeof(E));
     }
 };
 
@@ -49,24 +54,27 @@ struct View {
     int64_t first() const { return from / PAGE; }
     int64_t last() const { return (to - 1) / PAGE; }
     int64_t width() const { return (last() - first() + 1) * PAGE; }
+    bool begins_as(const View& other) const {
+        return first() == other.first() && pages[first()] == other.pages[first()];
+    }
 };
 
 // What one thread needs while it attends.
 struct Desk {
-    std::vector<float> scores;
+    std::vector<float> scores, mixed;
     std::vector<uint32_t> words;
 };
 
 template <class P, int QUERIES, int PAGES>
-static void score_pages(const uint32_t* queries, int64_t words, const typename P::Element* const* keys, float scale,
-                        float* scores, int64_t width) {
+static void score_pages(const uint32_t* queries, int64_t words, const typename P::Element* const* keys, float* scores,
+                        int64_t width) {
     Lanes sums[PAGES][QUERIES] = {};
     for (int64_t w = 0; w < words; ++w)
         for (int p = 0; p < PAGES; ++p)
             for (int q = 0; q < QUERIES; ++q)
                 sums[p][q] = P::multiply_add(sums[p][q], queries[q * words + w], keys[p] + w * PAGE * P::PER_WORD);
     for (int p = 0; p < PAGES; ++p)
-        for (int q = 0; q < QUERIES; ++q) store(scores + q * width + p * PAGE, sums[p][q] * scale);
+        for (int q = 0; q < QUERIES; ++q) store(scores + q * width + p * PAGE, sums[p][q]);
 }
 
 template <class P, int QUERIES, int WIDE>
@@ -90,9 +98,9 @@ static void mix_values(const Pages<P>& cache, int64_t layer, int64_t head, const
             P::narrow(out + q * cache.size + column + d * LANES, mixed[q][d] * (1.0f / sums[q]));
 }
 
-// Softmax numerators of the scores in view, as words; returns their sum.
+// Softmax numerators of the scores in view, times `scale`, as words; returns their sum.
 template <class P>
-static float weigh(float* scores, const View& view, uint32_t* words) {
+static float weigh(float* scores, const View& view, float scale, uint32_t* words) {
     int64_t width = view.width(), shift = view.first() * PAGE;
     for (int64_t i = 0; i < view.from - shift; ++i) scores[i] = -INFINITY;
     for (int64_t i = view.to - shift; i < width; ++i) scores[i] = -INFINITY;
@@ -101,7 +109,7 @@ static float weigh(float* scores, const View& view, uint32_t* words) {
     float top = largest(tops);
     Lanes sums = {};
     for (int64_t i = 0; i < width; i += LANES) {
-        Lanes weight = exponential(load(scores + i) - top);
+        Lanes weight = exponential((load(scores + i) - top) * scale);
         sums += weight;
         P::narrow((typename P::Element*)words + i, weight);
     }
@@ -124,18 +132,16 @@ static void attend_some(const Pages<P>& cache, int64_t layer, int64_t head, cons
     int64_t page = view.first();
     for (; page + GROUP - 1 <= view.last(); page += GROUP) {
         for (int p = 0; p < GROUP; ++p) keys[p] = cache.at(layer, view.pages[page + p], head);
-        score_pages<P, QUERIES, GROUP>(asked, words, keys, scale, desk.scores.data() + (page - view.first()) * PAGE,
-                                       width);
+        score_pages<P, QUERIES, GROUP>(asked, words, keys, desk.scores.data() + (page - view.first()) * PAGE, width);
     }
     for (; page <= view.last(); ++page) {
         keys[0] = cache.at(layer, view.pages[page], head);
-        score_pages<P, QUERIES, 1>(asked, words, keys, scale, desk.scores.data() + (page - view.first()) * PAGE,
-                                   width);
+        score_pages<P, QUERIES, 1>(asked, words, keys, desk.scores.data() + (page - view.first()) * PAGE, width);
     }
     float sums[QUERIES];
     int64_t per_query = width / P::PER_WORD;
     for (int q = 0; q < QUERIES; ++q)
-        sums[q] = weigh<P>(desk.scores.data() + q * width, view, weights + q * per_query);
+        sums[q] = weigh<P>(desk.scores.data() + q * width, view, scale, weights + q * per_query);
     int64_t column = 0;
     for (; column + 4 * LANES <= cache.size; column += 4 * LANES)
         mix_values<P, QUERIES, 4>(cache, layer, head, view, weights, per_query, column, sums, out);

@@ -6,7 +6,7 @@
 
 #pragma once
 
-#include "pages.h"
+#include "crowd.h"
 #include "product.h"
 
 struct Norm {
@@ -49,6 +49,7 @@ struct Step {
 };
 
 static const int64_t CHUNK = 256;
+static const int64_t CROWD = 16;  // neighbouring tokens whose attention is one thread's
 
 static void normalise(const float* x, int64_t width, const Norm& norm, bool centred, float eps, float* out) {
     Lanes sums = {};
@@ -199,19 +200,30 @@ struct Pass {
             if (norm.weight) normalise(part, m.size, norm, false, m.eps, part);
             if (m.cosines) rotate(part, m.cosines + position * half, m.sines + position * half, half);
         }
-        bool more = t + 1 < count && step.rows[start + t + 1] == row;
+        int64_t place = position % PAGE;
+        bool begun = t >= place && step.rows[start + t - place] == row;
+        bool more = place + 1 < PAGE && t + 1 < count && step.rows[start + t + 1] == row;
         int64_t page = step.table[row * step.table_width + position / PAGE];
         const float* key = all + (m.heads + head) * m.size;
-        cache.write(cache.at(number, page, head), position % PAGE, key, key + m.key_value_heads * m.size, !more);
+        cache.write(cache.at(number, page, head), place, key, key + m.key_value_heads * m.size, begun && !more);
     }
 
-    void attend_head(const Layer& layer, int64_t number, int64_t start, int64_t t, int64_t head) {
-        if (number + 1 == m.layers && !wanted[t]) return;
-        int64_t group = m.heads / m.key_value_heads, end = (int64_t)step.positions[start + t] + 1;
-        View view{step.table + (int64_t)step.rows[start + t] * step.table_width,
-                  layer.window ? std::max<int64_t>(0, end - layer.window) : 0, end};
-        attend(cache, number, head, view, room.mixed + t * room.across + head * group * m.size, group, layer.scale,
-               room.attended + t * room.wide + head * group * m.size, Corner::mine().desk);
+    View view_of(const Layer& layer, int64_t token) const {
+        int64_t end = (int64_t)step.positions[token] + 1;
+        return View{step.table + (int64_t)step.rows[token] * step.table_width,
+                    layer.window ? std::max<int64_t>(0, end - layer.window) : 0, end};
+    }
+
+    // One key-value head of tokens [from, to) of the chunk.
+    void attend_tokens(const Layer& layer, int64_t number, int64_t start, int64_t from, int64_t to, int64_t head) {
+        int64_t group = m.heads / m.key_value_heads;
+        Crowd<P> crowd(cache, number, head, group, layer.scale, amx, Corner::mine().desk);
+        for (int64_t t = from; t < to; ++t) {
+            if (number + 1 == m.layers && !wanted[t]) continue;
+            crowd.add(room.mixed + t * room.across + head * group * m.size,
+                      room.attended + t * room.wide + head * group * m.size, view_of(layer, start + t));
+        }
+        crowd.attend();
     }
 
     void attend_rows(const Layer& layer, int64_t number, int64_t start, int64_t count) {
@@ -219,19 +231,24 @@ struct Pass {
             for (int64_t t = team.from(count); t < team.to(count); ++t)
                 for (int64_t h = 0; h < m.key_value_heads; ++h) place_head(layer, number, start, t, count, h);
             team.wait();
-            for (int64_t i = team.me; i < count * m.key_value_heads; i += team.of)
-                attend_head(layer, number, start, i / m.key_value_heads, i % m.key_value_heads);
-            return;
-        }
-        int64_t before = 0;  // a task is the thread's in whose share its middle lies
-        for (const Run& run : runs)
+            for (int64_t t = team.me * CROWD; t < count; t += team.of * CROWD)
+                for (int64_t h = 0; h < m.key_value_heads; ++h)
+                    attend_tokens(layer, number, start, t, std::min(t + CROWD, count), h);
+        } else {
             for (int64_t h = 0; h < m.key_value_heads; ++h) {
-                int64_t whose = (2 * before + run.cost) * team.of / (2 * work);
-                before += run.cost;
-                if (whose != team.me) continue;
-                for (int64_t t = run.from; t < run.to; ++t) place_head(layer, number, start, t, count, h);
-                for (int64_t t = run.from; t < run.to; ++t) attend_head(layer, number, start, t, h);
+                int64_t from = count, to = 0, before = 0;
+                for (const Run& run : runs) {  // a task is the thread's in whose share its middle lies
+                    int64_t middle = 2 * (before * m.key_value_heads + run.cost * h) + run.cost;
+                    before += run.cost;
+                    if (middle * team.of / (2 * work) != team.me) continue;
+                    from = std::min(from, run.from);
+                    to = run.to;
+                    for (int64_t t = run.from; t < run.to; ++t) place_head(layer, number, start, t, count, h);
+                }
+                if (from < to) attend_tokens(layer, number, start, from, to, h);
             }
+        }
+        if (amx) use_whole_tiles();
     }
 
     void add_to_stream(const Matrix& weight, const E* from, int64_t stride, int64_t count) {

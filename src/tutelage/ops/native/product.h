@@ -9,18 +9,12 @@
 
 #include "lanes.h"
 #include "team.h"
+#include "tiles.h"
 
-#if defined(__AMX_BF16__) && defined(__AMX_TILE__) && defined(__linux__)
-#define TILES_OF_AMX 1
-#include <immintrin.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-#endif
-
-static const int TILE = 16;
 static const int TILE_WORDS = TILE * TILE;
 static const int ROWS = 32;
 static const int COLUMNS = 32;
+static const int64_t STRETCH = 6;  // steps of depth that few rows go before the next rows come
 
 struct Matrix {
     const void* tiles;
@@ -97,66 +91,53 @@ static void multiply_block(const typename P::Element* a, int64_t stride, const t
     }
 }
 
+// Steps of depth [from, to) of a product.
+struct Depth {
+    int64_t from, to;
+};
+
 // Weights come from far memory, each read once: while one panel (two columns of tiles) is multiplied, the next one is
-// asked for, each of the passes over it a share, so that memory is never idle.
+// asked for, a share in each step, so that memory is never idle. Of few rows, which wait for weights, one line of four
+// is named: the processor brings its neighbours, and asking for each would leave no room for what the product reads.
 struct Ahead {
-    static const int LINES = 2 * TILE_WORDS * 4 / 64;  // of 64 bytes in a step of depth
+    static const int LINES = 2 * TILE_WORDS * 4 / 64;  // of 64 bytes, in a step of depth
     const char* from;
+    int64_t apart;
     int lines;
 
-    Ahead(const void* next, int64_t pass, int64_t passes, int64_t deep)
-        : from((const char*)next), lines((int)((LINES + passes - 1) / passes)) {
-        from += pass * deep * lines * 64;
-        if (pass * lines >= LINES) lines = 0;
+    // `turn` of `turns` products of the panel
+    Ahead(const void* next, int64_t turn, int64_t turns, int64_t deep)
+        : from((const char*)next), apart(turns <= 2 ? 4 * 64 : 64) {
+        int64_t all = LINES * 64 / apart;
+        lines = (int)((all + turns - 1) / turns);
+        from += turn * deep * lines * apart;
+        if (turn * lines >= all) lines = 0;
     }
     void ask(int64_t step) const {
-        for (int line = 0; line < lines; ++line) __builtin_prefetch(from + (step * lines + line) * 64, 0, 2);
+        for (int line = 0; line < lines; ++line) __builtin_prefetch(from + (step * lines + line) * apart, 0, 2);
     }
 };
 
 #if defined(TILES_OF_AMX)
-// Whether the kernel lets this process use the tile registers; asked once.
-static bool amx_allowed() {
-    const int ask = 0x1023, tile_data = 18;
-    static const bool allowed = syscall(SYS_arch_prctl, ask, tile_data) == 0;
-    return allowed;
-}
-
-// The tile registers of one thread while a block of work lasts; what they were set to before is put back.
-struct TileSession {
-    alignas(64) uint8_t before[64] = {};
-    bool open;
-    explicit TileSession(bool wanted) : open(wanted) {
-        if (!open) return;
-        _tile_storeconfig(before);
-        seen(before);
-        alignas(64) uint8_t settings[64] = {};
-        settings[0] = 1;
-        for (int t = 0; t < 8; ++t) {
-            settings[16 + 2 * t] = 64;  // bytes per row
-            settings[48 + t] = TILE;    // rows
-        }
-        seen(settings);
-        _tile_loadconfig(settings);
-    }
-    // GCC takes these instructions to touch 8 bytes of the 64, and may put off or drop what is written to the others.
-    static void seen(void* all) { __asm__ volatile("" : : "r"(all) : "memory"); }
-    ~TileSession() {
-        if (!open) return;
-        if (before[0])
-            _tile_loadconfig(before);
-        else
-            _tile_release();
-    }
-};
-
-static void multiply_tiles(const bfloat16* a, int64_t stride, const bfloat16* b, int64_t deep, int rows, Ahead ahead,
+// Adds to what `out` [32, 32] holds, unless the depth begins here.
+static void multiply_tiles(const bfloat16* a, int64_t stride, const bfloat16* b, Depth depth, int rows, Ahead ahead,
                            float* out) {
     const bfloat16* below = a + TILE * stride;
-    _tile_zero(0);
-    _tile_zero(1);
+    float* lower = out + TILE * COLUMNS;
+    const int row = COLUMNS * 4;
+    if (depth.from == 0) {
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
+    } else {
+        _tile_loadd(0, out, row);
+        _tile_loadd(1, out + TILE, row);
+        _tile_loadd(2, lower, row);
+        _tile_loadd(3, lower + TILE, row);
+    }
     if (rows <= TILE) {
-        for (int64_t d = 0; d < deep; ++d) {
+        for (int64_t d = depth.from; d < depth.to; ++d) {
             _tile_loadd(4, a + d * 32, stride * 2);
             _tile_loadd(6, b + d * 1024, 64);
             _tile_loadd(7, b + d * 1024 + 512, 64);
@@ -165,9 +146,7 @@ static void multiply_tiles(const bfloat16* a, int64_t stride, const bfloat16* b,
             _tile_dpbf16ps(1, 4, 7);
         }
     } else {
-        _tile_zero(2);
-        _tile_zero(3);
-        for (int64_t d = 0; d < deep; ++d) {
+        for (int64_t d = depth.from; d < depth.to; ++d) {
             _tile_loadd(4, a + d * 32, stride * 2);
             _tile_loadd(6, b + d * 1024, 64);
             _tile_loadd(7, b + d * 1024 + 512, 64);
@@ -178,49 +157,49 @@ static void multiply_tiles(const bfloat16* a, int64_t stride, const bfloat16* b,
             _tile_dpbf16ps(2, 5, 6);
             _tile_dpbf16ps(3, 5, 7);
         }
-        _tile_stored(2, out + TILE * COLUMNS, COLUMNS * 4);
-        _tile_stored(3, out + TILE * COLUMNS + TILE, COLUMNS * 4);
+        _tile_stored(2, lower, row);
+        _tile_stored(3, lower + TILE, row);
     }
-    _tile_stored(0, out, COLUMNS * 4);
-    _tile_stored(1, out + TILE, COLUMNS * 4);
+    _tile_stored(0, out, row);
+    _tile_stored(1, out + TILE, row);
 }
 #else
-static bool amx_allowed() { return false; }
-struct TileSession {
-    explicit TileSession(bool) {}
-};
-static void multiply_tiles(const bfloat16* a, int64_t stride, const bfloat16* b, int64_t deep, int rows, Ahead,
-                           float* out) {
-    multiply_block<Half>(a, stride, b, deep, rows, out);
-}
+static void multiply_tiles(const bfloat16*, int64_t, const bfloat16*, Depth, int, Ahead, float*) {}
 #endif
 
-static inline void multiply_any(const float* a, int64_t stride, const float* b, int64_t deep, int rows, Ahead,
+// By vectors the whole depth is summed at once.
+static inline void multiply_any(const float* a, int64_t stride, const float* b, Depth depth, int rows, Ahead,
                                 float* out, bool) {
-    multiply_block<Single>(a, stride, b, deep, rows, out);
+    multiply_block<Single>(a, stride, b, depth.to, rows, out);
 }
 
-static inline void multiply_any(const bfloat16* a, int64_t stride, const bfloat16* b, int64_t deep, int rows,
+static inline void multiply_any(const bfloat16* a, int64_t stride, const bfloat16* b, Depth depth, int rows,
                                 Ahead ahead, float* out, bool amx) {
     if (amx)
-        multiply_tiles(a, stride, b, deep, rows, ahead, out);
+        multiply_tiles(a, stride, b, depth, rows, ahead, out);
     else
-        multiply_block<Half>(a, stride, b, deep, rows, out);
+        multiply_block<Half>(a, stride, b, depth.to, rows, out);
 }
 
 // a [rows, depth] times a weight; `finish(row, column, value)` gets 16 columns at a time, bias added.
 // Each thread of a team makes its own columns, and does not wait for the others. `a` has room for rows rounded up to 32.
+// Few rows go down the depth side by side, some steps each, so that those below find the weights at hand.
 template <class P, class Finish>
 static void multiply(const Team& team, const Matrix& weight, const typename P::Element* a, int64_t stride,
                      int64_t rows, bool amx, Finish finish) {
     int64_t deep = depth_tiles<P>(weight.depth), wide = (weight.columns + COLUMNS - 1) / COLUMNS;
-    int64_t passes = (rows + ROWS - 1) / ROWS, panel = deep * 2 * TILE_WORDS * P::PER_WORD;
-    alignas(64) float out[ROWS * COLUMNS];
+    int64_t turns = (rows + ROWS - 1) / ROWS, panel = deep * 2 * TILE_WORDS * P::PER_WORD;
+    int64_t beside = turns <= 2 ? 2 * ROWS : ROWS, steps = amx && turns <= 2 ? STRETCH : deep;
+    alignas(64) float out[2 * ROWS * COLUMNS];
     for (int64_t n = team.from(wide); n < team.to(wide); ++n) {
         const typename P::Element* b = (const typename P::Element*)weight.tiles + n * panel;
-        for (int64_t m = 0; m < rows; m += ROWS) {
-            int count = (int)std::min<int64_t>(ROWS, rows - m);
-            multiply_any(a + m * stride, stride, b, deep, count, Ahead(b + panel, m / ROWS, passes, deep), out, amx);
+        for (int64_t m = 0; m < rows; m += beside) {
+            int count = (int)std::min<int64_t>(beside, rows - m);
+            for (int64_t d = 0; d < deep; d += steps)
+                for (int r = 0; r < count; r += ROWS)
+                    multiply_any(a + (m + r) * stride, stride, b, Depth{d, std::min(d + steps, deep)},
+                                 std::min(ROWS, count - r), Ahead(b + panel, (m + r) / ROWS, turns, deep),
+                                 out + r * COLUMNS, amx);
             if (weight.bias)
                 for (int r = 0; r < count; ++r)
                     for (int c = 0; c < COLUMNS; c += TILE)

@@ -30,7 +30,7 @@ def main() -> int:
 
 
 def peaks(threads: int, device: str = "cpu") -> dict[str, float]:
-    """FLOP/s of float32 and bfloat16 matrix products (the better of two sizes), bytes/s of reading memory.
+    """FLOP/s of float32 and bfloat16 products (the best of some sizes), bytes/s of reading memory (the better of two ways).
 
     The best of many short pieces, each shorter than a time slice, so that a busy machine shows its peaks too.
     """
@@ -46,7 +46,9 @@ def peaks(threads: int, device: str = "cpu") -> dict[str, float]:
         found[name] = max(rates)
     scale = 1 if device == "cpu" else 8
     blocks = [torch.ones(scale * _BLOCK, device=device) for _ in range(_BLOCKS)]
-    found["read"] = blocks[0].nbytes / _best([block.sum for block in blocks] * 4, device)
+    sums = [lambda block=block: block.sum() for block in blocks] * 4
+    dots = [lambda block=block: torch.dot(block, block) for block in blocks] * 4
+    found["read"] = blocks[0].nbytes / min(_best(sums, device), _best(dots, device))
     return found
 
 

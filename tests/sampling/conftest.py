@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 @pytest.fixture(scope="module")
 def folder_of(tmp_path_factory, tiny_tokenizer):
-    """`folder_of("llama")` → two layers whose heads are 32 wide (gpt2: 16), two to a key-value head where that can be."""
+    """`folder_of("llama")` → two layers, heads 32 wide (gpt2: 16), two to a key-value head where that can be."""
 
     def make(family: str, **more):
         tokenizer = AutoTokenizer.from_pretrained(tiny_tokenizer)

@@ -69,7 +69,7 @@ def test_a_prompt_of_several_chunks_ends_as_it_begins_with_others_beside_it(fold
     long = Prompt("long", (Message("user", "A fire closed the market. " * 90),))
     prompts = [PROMPTS[0], long, PROMPTS[1]]
     one, other = fast(policy).sample(policy, prompts, 2, 3), plain(policy).sample(policy, prompts, 2, 3)
-    assert int(one.batch.lengths.max()) > 800, "chunks of 256 tokens about whose ends nobody asks"
+    assert int(one.batch.lengths.max()) > 800, "chunks of 512 tokens about whose ends nobody asks"
     assert torch.equal(one.batch.tokens, other.batch.tokens)
     torch.testing.assert_close(one.logprobs, other.logprobs, atol=2e-5, rtol=0)
 

@@ -48,7 +48,7 @@ struct Step {
     float* hidden;         // [asked, hidden]
 };
 
-static const int64_t CHUNK = 256;
+static const int64_t CHUNK = 512;
 static const int64_t CROWD = 16;  // neighbouring tokens whose attention is one thread's
 
 static void normalise(const float* x, int64_t width, const Norm& norm, bool centred, float eps, float* out) {
@@ -184,6 +184,8 @@ struct Pass {
     E* normalised(const Norm& norm, int64_t count) {
         float row[m.hidden];
         return own_rows<P>(count, m.hidden, [&](int64_t t) {
+            if (t + 2 < count)  // half of it lies in another thread's cache, which answers slowly
+                for (int64_t i = 0; i < m.hidden; i += LANES) __builtin_prefetch(room.x + (t + 2) * m.hidden + i);
             normalise(room.x + t * m.hidden, m.hidden, norm, m.centred, m.eps, row);
             return (const float*)row;
         });

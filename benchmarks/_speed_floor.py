@@ -30,7 +30,7 @@ def main() -> int:
 
 
 def peaks(threads: int, device: str = "cpu") -> dict[str, float]:
-    """FLOP/s of float32 and bfloat16 products (the best of some sizes), bytes/s of reading memory (the better of two ways).
+    """FLOP/s of float32 and bfloat16 products (the best of some sizes), bytes/s read (the better of two ways).
 
     The best of many short pieces, each shorter than a time slice, so that a busy machine shows its peaks too.
     """

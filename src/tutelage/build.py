@@ -17,10 +17,10 @@ from tutelage.data.formats import require
 from tutelage.errors import UsageError
 from tutelage.labelers._database import is_database
 from tutelage.labelers._trainer import Trainer
-from tutelage.ops.determinism import deterministic
 from tutelage.rewards import classical
 from tutelage.rewards._named import folders
 from tutelage.toolbox import Given, InOrder, Say, Toolbox
+from tutelage.train._fixed_order import fixed_order
 
 if TYPE_CHECKING:
     from tutelage.train.run import Run
@@ -52,7 +52,7 @@ def train(
     if dry_run:
         return rehearse(kind, config, say, given, warn)
     toolbox = Toolbox(config, Path(config.out), say, given, warn=warn)
-    fixed = deterministic(config.deterministic)
+    fixed = fixed_order(config.deterministic)
     with fixed, _run(name, resolved, lambda: steps_of(kind, toolbox), ui) as run:
         toolbox.trainer = Trainer(Path(config.out), run.leave, run.say, lambda text: run.warn("people", text))
         if run.done:
@@ -135,7 +135,7 @@ def rehearse(
     from tutelage.train.room import estimated
 
     warn = warn or say
-    with deterministic(config.deterministic), tempfile.TemporaryDirectory() as folder, torch.no_grad():
+    with fixed_order(config.deterministic), tempfile.TemporaryDirectory() as folder, torch.no_grad():
         toolbox = Toolbox(config, Path(folder), say, given, warn=warn, careful=True)
         toolbox.trainer = Trainer(Path(folder), rehearsal=True)
         steps = steps_of(kind, toolbox)

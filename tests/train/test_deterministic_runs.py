@@ -11,6 +11,9 @@ import torch
 from real_runs import rows, train
 from safetensors.torch import load_file
 
+from tutelage.errors import UsageError
+from tutelage.train._fixed_order import fixed_order
+
 MORE: dict[str, dict[str, Any]] = {
     "sft": {"gradient_checkpointing": "on"},
     "reward": {},
@@ -33,3 +36,15 @@ def test_the_weights_are_those_of_a_run_without_it(command: str, engine: str, tm
         assert not torch.are_deterministic_algorithms_enabled()
     for name, weight in found[0].items():
         assert torch.equal(weight, found[1][name]), name
+
+
+def test_what_pytorch_refuses_is_one_clear_error_and_other_errors_stay_as_they_are() -> None:
+    with (
+        pytest.raises(UsageError, match="put_ does not have a deterministic implementation\n") as found,
+        fixed_order(True),
+    ):
+        torch.zeros(4).put_(torch.tensor([0, 1]), torch.ones(2))
+    assert found.value.where == "--deterministic" and "leave it out" in str(found.value.fix)
+    with pytest.raises(RuntimeError, match="size"), fixed_order(True):
+        torch.dot(torch.zeros(2), torch.zeros(3))
+    assert not torch.are_deterministic_algorithms_enabled()

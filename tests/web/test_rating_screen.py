@@ -210,12 +210,14 @@ def test_composing_chinese_presses_no_keys(room: Room, chrome: Any):
 
 
 def test_a_double_press_or_click_answers_one_task(room: Room, chrome: Any):
+    """Events of one moment, made in the page: on a busy machine those of a driver come apart like two answers."""
     room.ask("pair", ["Scattering.", "Paint."])
     page = room.enter(chrome)
     task = ready(page)
-    press(page, "1", "1", "1")
+    key = "document.body.dispatchEvent(new KeyboardEvent('keydown', { key: '1', code: 'Digit1', bubbles: true }))"
+    page.evaluate(f"() => {{ for (let times = 0; times < 3; times++) {key} }}")
     task = next_task(page, task)
-    page.dblclick(".grade.a")
+    page.evaluate("() => { for (let times = 0; times < 2; times++) document.querySelector('.grade.a').click() }")
     next_task(page, task)
     page.wait_for_timeout(300)
     all_sent(page)

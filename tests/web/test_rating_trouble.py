@@ -96,9 +96,11 @@ def test_a_look_again_counts_though_an_earlier_reply_is_still_on_its_way(room: R
     page.wait_for_load_state("networkidle")
     late: list[tuple[Any, Any]] = []
     page.route("**/tasks/next", lambda route: late.append((route, route.fetch())), times=1)
-    page.click("[data-test=empty] .primary")
-    while not late:
-        page.wait_for_timeout(10)
+    with page.expect_request("**/tasks/next"):
+        page.click("[data-test=empty] .primary")
+    for _ in range(800):
+        if not late:
+            page.wait_for_timeout(10)
     room.ask("pair", TWO, copies=1, name="more")
     page.locator("[data-test=empty] .primary").dispatch_event("click")
     route, reply = late[0]

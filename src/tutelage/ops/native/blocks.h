@@ -11,14 +11,13 @@
 #include <vector>
 
 #include "numbers.h"
+#include "tiles.h"
 
 #if defined(__AVX512F__)
 #include <immintrin.h>
 #endif
 
-#if defined(__AMX_BF16__) && defined(__AVX512F__) && defined(__AVX512BF16__) && defined(__linux__)
-#include <sys/syscall.h>
-#include <unistd.h>
+#if defined(TILES_OF_AMX) && defined(__AVX512F__) && defined(__AVX512BF16__)
 #define HAVE_MATRIX_UNIT 1
 #else
 #define HAVE_MATRIX_UNIT 0
@@ -117,35 +116,17 @@ struct Vector {
 
 #if HAVE_MATRIX_UNIT
 
-struct alignas(64) TileShape {
-    uint8_t palette = 1, start = 0, reserved[14] = {};
-    uint16_t bytes[16] = {};
-    uint8_t rows[16] = {};
-};
-
 struct Matrix {
     typedef bfloat16 Element;
-    // The shape of tiles is a thread's own and others (oneDNN) set it too: it is put back as it was found.
-    static TileShape& found() {
-        static thread_local TileShape shape;
-        return shape;
+    static Shapes& found() {
+        static thread_local Shapes shapes;
+        return shapes;
     }
     static void begin() {
-        _tile_storeconfig(&found());
-        seen(&found());
-        TileShape ours;
-        for (int tile = 0; tile < 8; ++tile) ours.bytes[tile] = 64, ours.rows[tile] = 16;
-        seen(&ours);
-        _tile_loadconfig(&ours);
+        found().keep();
+        Shapes::whole().use();
     }
-    // GCC takes these instructions to touch 8 bytes of the 64, and may put off or drop what is written to the others.
-    static void seen(void* all) { __asm__ volatile("" : : "r"(all) : "memory"); }
-    static void end() {
-        if (found().palette)
-            _tile_loadconfig(&found());
-        else
-            _tile_release();
-    }
+    static void end() { found().put_back(); }
     static const bfloat16* at(const bfloat16* b, int64_t width, int64_t k, int64_t n) {
         return b + (k / 32 * (width / 16) + n / 16) * 512;
     }
@@ -244,14 +225,6 @@ struct Matrix {
     }
 };
 
-// Linux lends the matrix unit to processes that ask (arch_prctl ARCH_REQ_XCOMP_PERM for the tile data).
-static bool matrix_unit() {
-    static const bool granted = syscall(SYS_arch_prctl, 0x1023, 18) == 0;
-    return granted;
-}
-
-#else
-
-static bool matrix_unit() { return false; }
-
 #endif
+
+static bool matrix_unit() { return HAVE_MATRIX_UNIT && amx_allowed(); }

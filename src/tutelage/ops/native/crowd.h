@@ -2,7 +2,8 @@
 //
 // Tokens of one prompt, and answers to it, look at the same pages at the same places: those are read once for all of
 // them. What each has beyond is multiplied by itself. A row is summed page by page either way, in one order, so what a
-// token gets does not depend on who came along.
+// token gets does not depend on who came along. (Of one sequence a row takes in later tokens' values times 0: where one
+// of those is no number, an earlier row is none either. The last token's, which alone is asked for, sees them anyway.)
 
 #pragma once
 
@@ -20,8 +21,8 @@ struct Looker {
 #if defined(TILES_OF_AMX)
 static Shapes attention_shapes(int rows) {
     Shapes shapes;
-    for (int t = 0; t < 5; ++t) shapes.set(t, rows, TILE);  // sums; queries, or weights of a page
-    shapes.set(5, rows, PAGE / 2);
+    for (int t = 0; t < 5; ++t) shapes.set(t, rows, TILE);  // four of sums, one of queries
+    shapes.set(5, rows, PAGE / 2);  // softmax weights of a page
     shapes.set(6, TILE, TILE);      // keys
     shapes.set(7, PAGE / 2, TILE);  // values
     return shapes;
@@ -100,8 +101,8 @@ static void mix_tiles(const Pages<Half>& cache, int64_t layer, int64_t head, con
 
 // `each` queries of every looker, together at most sixteen, whose views begin with the same page number.
 // Leaves the registers in shapes of its own.
-static void attend_together(const Pages<Half>& cache, int64_t layer, int64_t head, const Looker<bfloat16>* lookers, int count,
-                            int each, float scale, Desk& desk) {
+static void attend_together(const Pages<Half>& cache, int64_t layer, int64_t head, const Looker<bfloat16>* lookers,
+                            int count, int each, float scale, Desk& desk) {
     int64_t size = cache.size, first = lookers[0].view.first(), common = common_pages(lookers, count), width = 0;
     for (int i = 0; i < count; ++i) width = std::max(width, lookers[i].view.width());
     int rows = count * each;

@@ -2,7 +2,8 @@
 //
 // A page holds, per layer and key-value head, 16 keys and then 16 values, so laid that both products run along lanes:
 //   keys:   word of the head's numbers ─► token          values: word of tokens ─► number of the head
-// Answers to one prompt name the same pages for it. Only what a sequence wrote itself is ever looked at.
+// Answers to one prompt name the same pages for it. Of what a sequence did not write, values are 0 (`write`), and keys
+// whatever the page held: their scores are not looked at (`weigh`).
 
 #pragma once
 
@@ -23,8 +24,8 @@ struct Pages {
         return memory + ((layer * count + page) * heads + head) * 2 * PAGE * size;
     }
 
-    // `last`: no later token of this pass goes to the page, whose first one does. What is not written yet is 0 then, so
-    // that products may run over whole pages; it stays so as later passes fill it.
+    // `last`: no later token of this pass goes to the page, whose first one does. Values not written yet are 0 from
+    // then on, so that products may run over whole pages.
     void write(E* page, int64_t place, const float* key, const float* value, bool last) const {
         const int per = P::PER_WORD;
         E* keys = page;

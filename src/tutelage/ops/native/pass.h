@@ -49,7 +49,6 @@ struct Step {
 };
 
 static const int64_t CHUNK = 512;
-static const int64_t CROWD = 16;  // neighbouring tokens whose attention is one thread's
 
 static void normalise(const float* x, int64_t width, const Norm& norm, bool centred, float eps, float* out) {
     Lanes sums = {};
@@ -233,9 +232,10 @@ struct Pass {
             for (int64_t t = team.from(count); t < team.to(count); ++t)
                 for (int64_t h = 0; h < m.key_value_heads; ++h) place_head(layer, number, start, t, count, h);
             team.wait();
-            for (int64_t t = team.me * CROWD; t < count; t += team.of * CROWD)
+            int64_t some = amx ? TILE : 1;  // neighbours, which may attend together
+            for (int64_t t = team.me * some; t < count; t += team.of * some)
                 for (int64_t h = 0; h < m.key_value_heads; ++h)
-                    attend_tokens(layer, number, start, t, std::min(t + CROWD, count), h);
+                    attend_tokens(layer, number, start, t, std::min(t + some, count), h);
         } else {
             for (int64_t h = 0; h < m.key_value_heads; ++h) {
                 int64_t from = count, to = 0, before = 0;

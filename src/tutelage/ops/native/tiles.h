@@ -35,31 +35,37 @@ struct Shapes {
         for (int t = 0; t < 8; ++t) shapes.set(t, TILE, TILE);
         return shapes;
     }
-    // GCC takes the instruction to touch 8 bytes of the 64, and may put off or drop what is written to the others.
+    // GCC takes these instructions to touch 8 bytes of the 64, and may put off or drop what is written to the others.
     static void seen(void* all) { __asm__ volatile("" : : "r"(all) : "memory"); }
     // All registers are zero afterwards.
     void use() {
         seen(bytes);
         _tile_loadconfig(bytes);
     }
+    // The shapes are a thread's own and others (oneDNN) set them too: they are put back as they were found.
+    void keep() {
+        _tile_storeconfig(bytes);
+        seen(bytes);
+    }
+    void put_back() {
+        if (bytes[0])
+            use();
+        else
+            _tile_release();
+    }
 };
 
-// The registers of one thread while a block of work lasts, all whole; what they were set to before is put back.
+// The registers of one thread while a block of work lasts, all whole.
 struct TileSession {
-    alignas(64) uint8_t before[64] = {};
+    Shapes before;
     bool open;
     explicit TileSession(bool wanted) : open(wanted) {
         if (!open) return;
-        _tile_storeconfig(before);
-        Shapes::seen(before);
+        before.keep();
         Shapes::whole().use();
     }
     ~TileSession() {
-        if (!open) return;
-        if (before[0])
-            _tile_loadconfig(before);
-        else
-            _tile_release();
+        if (open) before.put_back();
     }
 };
 #else

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from revisions import upgrade
 
 from rating_room import questions
+from revisions import upgrade
 from tutelage.errors import DataError
 from tutelage.labelers._desk import rows_of
 from tutelage.store import transfer

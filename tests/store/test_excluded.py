@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from revisions import upgrade
 
 from rating_room import questions
+from revisions import upgrade
 from tutelage.store import transfer
 from tutelage.store.overview import Overview
 from tutelage.store.people import People

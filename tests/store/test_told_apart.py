@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import sqlalchemy as sa
-from revisions import upgrade
 
 from rating_room import questions
+from revisions import upgrade
 from tutelage.store import transfer
 from tutelage.store.choosing import Choice, Choosing
 from tutelage.store.decisions import Decisions

@@ -10,7 +10,7 @@
 #include "pages.h"
 #include "tiles.h"
 
-// A token that attends: `rows` query heads of one key-value head.
+// A token that attends: its queries [heads of one key-value head, size], one after another, and where they go.
 template <class E>
 struct Looker {
     const float* queries;
@@ -115,8 +115,7 @@ static void attend_together(const Pages<Half>& cache, int64_t layer, int64_t hea
         for (int64_t i = 0; i < size; i += LANES)
             Half::narrow(asked + r * size + i, load(lookers[r / each].queries + r % each * size + i));
     auto over_pages = [&](auto some) {
-        Shapes shapes = attention_shapes(rows);
-        shapes.use();
+        attention_shapes(rows).use();
         some(lookers[0], 0, 0, common);
         bool shaped = false;
         for (int i = 0; i < count; ++i) {

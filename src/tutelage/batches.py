@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Protocol, Self, TypeVar
+from typing import NamedTuple, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -22,6 +22,17 @@ from torch.nn.functional import pad
 from tutelage.types import Sample
 
 B = TypeVar("B", bound="PairBatch | JudgedAnswers | Credited")
+
+
+class Prompted(NamedTuple):
+    """What comes before the answers of an element."""
+
+    size: int
+    """tokens"""
+    key: bytes
+    """which; another for each that has none"""
+    answers: int = 1
+    """sequences of the element that begin with it"""
 
 
 class Batch(Protocol):
@@ -35,8 +46,8 @@ class Batch(Protocol):
         """Real tokens of each element, for splitting into parts that fit in memory."""
         ...
 
-    def prompt_keys(self) -> Sequence[bytes]:
-        """Of each element a name for its prompt, which those that share it are computed with once."""
+    def prompts(self) -> Sequence[Prompted]:
+        """The prompt of each element: those that share one are computed with it once."""
         ...
 
     def select(self, rows: Sequence[int]) -> Self:
@@ -118,17 +129,17 @@ class TokenBatch:
         width = max(1, int(self.answer_lengths.max()))
         return (torch.arange(width)[None] < self.answer_lengths[:, None]).to(self.mask.device)
 
+    def prompts(self) -> list[Prompted]:
+        """What precedes the first learned token of each sequence."""
+        return self._prompts
+
     @cached_property
-    def prompts(self) -> list[tuple[int, bytes]]:
-        """Of each sequence, how many tokens precede the first learned one, and which; (0, its own name) without one."""
-        tokens, mask, found = self.tokens.cpu().numpy(), self.mask.cpu().numpy(), list[tuple[int, bytes]]()
+    def _prompts(self) -> list[Prompted]:
+        tokens, mask, found = self.tokens.cpu().numpy(), self.mask.cpu().numpy(), list[Prompted]()
         for row, (start, length) in enumerate(zip(self.starts.tolist(), self.sizes(), strict=True)):
             size = int(mask[start : start + length].argmax())
-            found.append((size, tokens[start : start + size].tobytes() if size else f"alone {row}".encode()))
+            found.append(Prompted(size, tokens[start : start + size].tobytes() if size else f"alone {row}".encode()))
         return found
-
-    def prompt_keys(self) -> list[bytes]:
-        return [key for _, key in self.prompts]
 
     @property
     def answer_tokens(self) -> Tensor:
@@ -172,8 +183,8 @@ class PairBatch:
     def sizes(self) -> list[int]:
         return [left + right for left, right in zip(self.chosen.sizes(), self.rejected.sizes(), strict=True)]
 
-    def prompt_keys(self) -> list[bytes]:
-        return self.chosen.prompt_keys()
+    def prompts(self) -> list[Prompted]:
+        return [each._replace(answers=2) for each in self.chosen.prompts()]
 
     def select(self, rows: Sequence[int]) -> Self:
         return _select(self, rows)
@@ -200,8 +211,8 @@ class _Told:
     def sizes(self) -> list[int]:
         return self.batch.sizes()
 
-    def prompt_keys(self) -> list[bytes]:
-        return self.batch.prompt_keys()
+    def prompts(self) -> list[Prompted]:
+        return self.batch.prompts()
 
 
 @dataclass(frozen=True)
@@ -333,27 +344,43 @@ def _select(batch: B, rows: Sequence[int]) -> B:
     return replace(batch, **changed)
 
 
-def parts(batch: Batch, limit: int) -> Iterator[list[int]]:
-    """Cut a batch into runs of at most `limit` tokens (an element that is larger stands alone).
+def load(batch: Batch, rows: Sequence[int] | None = None, *, shared: bool = False) -> int:
+    """Tokens of the elements `rows` (of all), or those that are computed where a `shared` prompt is computed once."""
+    own, prompts = _own_tokens(batch, shared=shared), batch.prompts()
+    chosen = range(len(own)) if rows is None else rows
+    families = {prompts[row].key: prompts[row].size for row in chosen} if shared else {}
+    return sum(own[row] for row in chosen) + sum(families.values())
+
+
+def _own_tokens(batch: Batch, *, shared: bool) -> list[int]:
+    """Of each element; without its prompt, if that is counted by itself."""
+    if not shared:
+        return batch.sizes()
+    return [size - each.size * each.answers for size, each in zip(batch.sizes(), batch.prompts(), strict=True)]
+
+
+def parts(batch: Batch, limit: int, *, shared: bool = False) -> Iterator[list[int]]:
+    """Cut a batch into runs of at most `limit` tokens as `load` counts them (an element that is larger stands alone).
 
     Elements that share a prompt stay together where they fit. Largest first, so that like lengths share a part and the
     largest part shows at once whether memory suffices.
     """
-    sizes = batch.sizes()
-    if sum(sizes) <= limit:
-        yield list(range(len(sizes)))
+    own, families = _own_tokens(batch, shared=shared), dict[tuple[int, bytes], list[int]]()
+    if load(batch, shared=shared) <= limit:
+        yield list(range(len(own)))
         return
-    families: dict[bytes, list[int]] = {}
-    for row, key in enumerate(batch.prompt_keys()):
-        families.setdefault(key, []).append(row)
-    totals = {key: sum(sizes[row] for row in family) for key, family in families.items()}
+    for row, prompt in enumerate(batch.prompts()):
+        families.setdefault((prompt.size if shared else 0, prompt.key), []).append(row)
+    totals = {each: each[0] + sum(own[row] for row in family) for each, family in families.items()}
     rows: list[int] = []
     total = 0
-    for key, family in sorted(families.items(), key=lambda each: (-totals[each[0]], each[1])):
+    for each, family in sorted(families.items(), key=lambda item: (-totals[item[0]], item[1])):
+        prompt = each[0]  # until it is in this part
         for place, row in enumerate(family):
-            if rows and total + (sizes[row] if place else totals[key]) > limit:
+            if rows and total + (own[row] if place else totals[each]) > limit:
                 yield rows
-                rows, total = [], 0
+                rows, total, prompt = [], 0, each[0]
             rows.append(row)
-            total += sizes[row]
+            total += prompt + own[row]
+            prompt = 0
     yield rows

@@ -60,7 +60,7 @@ class TablePolicy(nn.Module):
         super().__init__()
         self.table = nn.Parameter(logits.clone())
 
-    def logprobs(self, batch: TokenBatch, temperature: float = 1.0) -> TokenScores:
+    def logprobs(self, batch: TokenBatch, temperature: float = 1.0, *, keep: bool = False) -> TokenScores:
         every = torch.log_softmax(self.table / temperature, -1)[rows(batch)]
         chosen = every.gather(1, batch.tokens[batch.mask][:, None])[:, 0]
         return TokenScores(batch.answers(chosen), batch.answers(-(every.exp() * every).sum(1).detach()))
@@ -74,7 +74,7 @@ class TableCritic(nn.Module):
         super().__init__()
         self.table = nn.Parameter(torch.zeros(31))
 
-    def values(self, batch: TokenBatch) -> Tensor:
+    def values(self, batch: TokenBatch, *, keep: bool = False) -> Tensor:
         return batch.answers(self.table[rows(batch)])
 
 
@@ -83,7 +83,7 @@ class Frozen:
         self.policy = TablePolicy(logits)
 
     @torch.no_grad()
-    def logprobs(self, batch: TokenBatch, temperature: float = 1.0) -> TokenScores:
+    def logprobs(self, batch: TokenBatch, temperature: float = 1.0, *, keep: bool = False) -> TokenScores:
         return self.policy.logprobs(batch, temperature)
 
 

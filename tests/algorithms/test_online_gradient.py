@@ -151,7 +151,7 @@ class Drifting:
     def __init__(self, policy: nn.Module) -> None:
         self.policy = policy
 
-    def logprobs(self, batch: Any, temperature: float = 1.0) -> Any:
+    def logprobs(self, batch: Any, temperature: float = 1.0, *, keep: bool = False) -> Any:
         return self.policy.logprobs(batch, temperature)
 
 

@@ -8,11 +8,15 @@ import pytest
 import torch
 
 from tests_support import batch_of, random_rows
+from tutelage.algorithms import TrainConfig
 from tutelage.algorithms._preference import sides
-from tutelage.batches import PairBatch, TokenBatch, parts
+from tutelage.batches import PairBatch, TokenBatch, load, parts
 from tutelage.models.load import load_policy, load_scorer
+from tutelage.models.policy import Policy
 from tutelage.models.reference import Reference
 from tutelage.models.tree import tree_of
+from tutelage.ops import native
+from tutelage.train.optim import Optimizer
 
 LENGTHS = (17, 5, 30, 9, 24, 12, 3)
 ROOM = 40
@@ -59,6 +63,47 @@ def test_answers_to_one_prompt_stay_in_one_part_which_computes_it_once():
     assert computed == 9 * 20 + int(batch.mask.sum())
 
 
+@pytest.mark.parametrize("limit", [40, 70, 150, 250, 600])
+def test_a_prompt_that_is_computed_once_counts_once_in_each_part(limit):
+    batch = grouped(9, 4)
+    cuts = list(parts(batch, limit, shared=True))
+    assert sorted(row for rows in cuts for row in rows) == list(range(36))
+    for rows in cuts:
+        tree = tree_of(batch.select(rows))
+        computed = sum(batch.sizes()[row] for row in rows) if tree is None else len(tree.tokens)
+        assert computed == load(batch, rows, shared=True)
+        assert computed <= limit or len(rows) == 1
+    assert len(cuts) <= len(list(parts(batch, limit)))
+    assert (len(cuts) == 1) == (limit == 600) and load(batch) > 600, "written out it would be parted"
+
+
+@pytest.mark.parametrize("engine", ["auto", "plain"])
+def test_learning_and_scoring_count_shared_prompts_alike(tiny_model, engine):
+    policy, batch = load_policy(str(tiny_model), device="cpu", engine=engine), grouped(9, 4)
+    shares = policy.shares_prompts
+    assert shares == (engine == "auto" and native.available("body"))
+    Optimizer(Likelihood(policy), TrainConfig(tokens_per_part=150), 1)
+    assert policy.room.shared == shares
+    with torch.no_grad():
+        found = policy.logprobs(batch).logprobs
+    for rows in parts(batch, 150, shared=shares):
+        learned = policy.logprobs(batch.select(rows)).logprobs.detach()
+        assert torch.equal(found[rows, : learned.shape[1]], learned)
+
+
+class Likelihood:
+    """As much of an algorithm as an optimiser asks for at its start."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+
+    def modules(self) -> dict[str, torch.nn.Module]:
+        return {"policy": self.policy}
+
+    def learning_rates(self) -> dict[str, float]:
+        return {"policy": 0.1}
+
+
 def test_answers_that_do_not_fit_together_are_parted():
     batch = grouped(2, 8)
     cuts = list(parts(batch, 70))
@@ -67,15 +112,17 @@ def test_answers_that_do_not_fit_together_are_parted():
     assert all(len({row % 2 for row in rows}) == 1 for rows in cuts[:-1]), "one prompt after the other"
 
 
-def test_both_answers_of_a_pair_are_asked_in_the_parts_that_are_learned_from(tiny_model):
+@pytest.mark.parametrize("shared", [False, True])
+def test_both_answers_of_a_pair_are_asked_in_the_parts_that_are_learned_from(tiny_model, shared):
     policy, half = load_policy(str(tiny_model), device="cpu"), grouped(6, 2)
     chosen, rejected = half.select(range(6)), half.select(range(6, 12))
     pairs = PairBatch(chosen, rejected, torch.zeros(6), torch.ones(6))
-    policy.room.tokens = 120
+    limit = policy.room.tokens = 80 if shared else 120
+    policy.room.shared = shared
     with torch.no_grad():
         asked = sides(policy, pairs)
-    cuts = list(parts(pairs, 120))
-    assert len(cuts) > 2
+    cuts = list(parts(pairs, limit, shared=shared))
+    assert len(cuts) > 2 and load(pairs, shared=True) == len(tree_of(half).tokens) < load(pairs)
     for rows in cuts:
         learned = sides(policy, pairs.select(rows))
         assert torch.equal(asked.chosen[rows], learned.chosen) and torch.equal(asked.rejected[rows], learned.rejected)

@@ -56,7 +56,7 @@ class ControlPolicy(nn.Module):
         self.net = net
         self.observations = torch.zeros(0)
 
-    def logprobs(self, batch: TokenBatch, temperature: float = 1.0) -> TokenScores:
+    def logprobs(self, batch: TokenBatch, temperature: float = 1.0, *, keep: bool = False) -> TokenScores:
         every = torch.log_softmax(self.net(self.observations[batch.tokens[batch.starts]]) / temperature, -1)
         chosen = every.gather(1, batch.tokens[batch.mask][:, None])[:, 0]
         return TokenScores(batch.answers(chosen), batch.answers(-(every.exp() * every).sum(1).detach()))
@@ -68,7 +68,7 @@ class ControlCritic(nn.Module):
         self.net = net
         self.observations = torch.zeros(0)
 
-    def values(self, batch: TokenBatch) -> Tensor:
+    def values(self, batch: TokenBatch, *, keep: bool = False) -> Tensor:
         return batch.answers(self.net(self.observations[batch.tokens[batch.starts]])[:, 0])
 
 

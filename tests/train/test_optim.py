@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tests_support import batch_of, random_rows
 from tutelage.algorithms import TrainConfig
 from tutelage.algorithms._likelihood import token_loss
-from tutelage.batches import Loss, TokenBatch
+from tutelage.batches import Loss, Prompted, TokenBatch
 from tutelage.errors import DivergedError
 from tutelage.models.load import load_policy, load_scorer
 from tutelage.models.lora import LoRA
@@ -39,8 +39,8 @@ class Points:
     def sizes(self) -> list[int]:
         return self.tokens
 
-    def prompt_keys(self) -> list[bytes]:
-        return [bytes([row]) for row in range(len(self))]
+    def prompts(self) -> list[Prompted]:
+        return [Prompted(0, bytes([row])) for row in range(len(self))]
 
     def select(self, rows: Sequence[int]) -> Points:
         return Points(self.inputs[list(rows)], self.weights[list(rows)], [self.tokens[row] for row in rows])

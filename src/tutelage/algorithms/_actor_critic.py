@@ -67,7 +67,7 @@ class ActorCritic(Online[C, Experience]):
     def credit(self, answers: Answers) -> Experience:
         config, mask = self.config, answers.mask
         self._center_values(answers)
-        values = self.values(answers.batch)
+        values = self.values(answers.batch, keep=self.learns_whole())
         rewards = answers.token_rewards(self.kl.coef)
         rewards = whiten(rewards, mask, shift_mean=False) if config.whiten_rewards else rewards
         advantages, returns = gae(rewards, values, mask, config.gamma, config.lam)
@@ -78,9 +78,9 @@ class ActorCritic(Online[C, Experience]):
     def scaled(self, advantages: Tensor, mask: Tensor) -> Tensor:
         """The advantages [B, R] of a step as the surrogate wants them: whitened over all its answers, or raw."""
 
-    def values(self, batch: TokenBatch) -> Tensor:
+    def values(self, batch: TokenBatch, *, keep: bool = False) -> Tensor:
         """float32 [B, R]: the critic's expectation before each token, on the scale of the centred scores."""
-        values = self.parts.critic.values(batch)
+        values = self.parts.critic.values(batch, keep=keep)
         center = self.value_center or 0.0
         return batch.answers((values - center)[batch.answer_mask.to(values.device)])
 

@@ -148,6 +148,10 @@ class Online(Algorithm[C, X]):
     def modules(self) -> dict[str, nn.Module]:
         return {"policy": self.parts.policy}
 
+    def learns_whole(self) -> bool:
+        """Whether the first loss of a step is that of all its answers at once: their scoring is then kept for it."""
+        return False
+
     @torch.no_grad()
     def collect(self, step: int) -> X:
         drawn = self._judged(self._drawn(step))
@@ -184,7 +188,8 @@ class Online(Algorithm[C, X]):
     def _draw(self, prompts: Sequence[Prompt], step: int, made: int, role: str = "rollout") -> Drawn:
         config, parts = self.config, self.parts
         rollouts = self._sampled(prompts, config.answers, derive(config.seed, step, role))
-        now = parts.policy.logprobs(rollouts.batch, config.temperature)
+        keep = self.learns_whole() and not (config.staleness or parts.reward.live)
+        now = parts.policy.logprobs(rollouts.batch, config.temperature, keep=keep)
         return Drawn(rollouts, now.logprobs, now.entropy, step, made)
 
     def _sampled(self, prompts: Sequence[Prompt], count: int, seed: int) -> Rollouts:

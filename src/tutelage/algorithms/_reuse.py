@@ -35,7 +35,13 @@ X = TypeVar("X", bound=Batch)
 class Reuse(Online[C, X]):
     """Steps more than once on the same answers, so its loss weighs them by the probability ratio π/π_old."""
 
+    def learns_whole(self) -> bool:
+        return self.config.minibatches == 1
+
     def minibatches(self, experience: X, step: int) -> Iterator[X]:
+        if self.config.minibatches == 1:
+            yield from [experience] * self.config.updates
+            return
         rows = list(range(len(experience)))
         parts = min(self.config.minibatches, len(rows))
         for update in range(self.config.updates):

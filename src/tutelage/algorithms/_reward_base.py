@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tutelage.algorithms._base import Parts, TrainConfig
-from tutelage.batches import TokenBatch
+from tutelage.batches import Prompted, TokenBatch
 from tutelage.data.formats import Kind
 from tutelage.data.pack import pack
 from tutelage.data.template import Encoded
@@ -102,9 +102,10 @@ class Judged:
     def sizes(self) -> list[int]:
         return [int(each.sum()) for each in self.answers.lengths.split(self.count.tolist())]
 
-    def prompt_keys(self) -> list[bytes]:
-        keys = self.answers.prompt_keys()
-        return [keys[start] for start in self._starts]
+    def prompts(self) -> list[Prompted]:
+        prompts = self.answers.prompts()
+        firsts = zip(self._starts, self.count.tolist(), strict=True)
+        return [prompts[start]._replace(answers=count) for start, count in firsts]
 
     @cached_property
     def _starts(self) -> list[int]:

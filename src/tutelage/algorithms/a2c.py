@@ -31,6 +31,9 @@ class A2C(ActorCritic[A2CConfig]):
 
     Config = A2CConfig
 
+    def learns_whole(self) -> bool:
+        return True
+
     def scaled(self, advantages: Tensor, mask: Tensor) -> Tensor:
         return advantages
 

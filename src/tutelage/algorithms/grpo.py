@@ -91,6 +91,9 @@ class GRPO(Grouped[GRPOConfig, Referenced]):
 
     Config = GRPOConfig
 
+    def learns_whole(self) -> bool:
+        return super().learns_whole() and not self.config.dynamic_sampling
+
     def credit(self, answers: Answers) -> Referenced:
         config, first = self.config, self._punished(answers)
         if not config.dynamic_sampling:

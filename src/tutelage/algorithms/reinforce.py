@@ -56,6 +56,9 @@ class Reinforce(Online[ReinforceConfig, Credited]):
         self.moving: float | None = None
         """mean reward of the steps before"""
 
+    def learns_whole(self) -> bool:
+        return True
+
     def credit(self, answers: Answers) -> Credited:
         advantages = self._against(answers.rewards(self.kl.coef))
         return Credited(answers.batch, answers.logprobs, on_every(advantages, answers.mask))

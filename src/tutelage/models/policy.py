@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -15,21 +16,23 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from tutelage.batches import TokenBatch, onto, parts
+from tutelage.batches import TokenBatch, load, onto, parts
 from tutelage.errors import UsageError
 from tutelage.models._products import Copies
 from tutelage.models.attention import Packing, SlotCache
 from tutelage.models.body import Body, UnfitError
 from tutelage.models.digest import weights_digest
 from tutelage.models.heads import Heads
+from tutelage.models.kept import Kept
 from tutelage.models.tree import Tree, tree_of
 from tutelage.ops import native, varlen
 from tutelage.ops.allocator import keep_memory
 from tutelage.ops.attention import Segments
 from tutelage.ops.logprobs import linear_logprobs
-from tutelage.ops.memory import Room
+from tutelage.ops.memory import Room, ran_out
 
 Engine = Literal["auto", "fast", "plain"]
+logger = logging.getLogger(__name__)
 _CHECKPOINT = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
 
 
@@ -62,6 +65,7 @@ class Backbone(nn.Module):
         self._body: Body | None = None
         self._frozen: dict[str, bytes] = {}
         self._recomputing = False
+        self._kept: Kept | None = None
 
     @property
     def copies(self) -> Copies | None:
@@ -127,6 +131,11 @@ class Backbone(nn.Module):
         layers = (isinstance(each, GradientCheckpointingLayer) for each in self.core.modules())
         return self._body is not None or any(layers)
 
+    @property
+    def shares_prompts(self) -> bool:
+        """Whether a prompt that rows of a batch share is computed once."""
+        return self._body is not None
+
     def forget_copies(self) -> None:
         """Let go of the copies of weights that products are computed with, until they are wanted again."""
         if self._body is not None:
@@ -169,16 +178,46 @@ class Backbone(nn.Module):
         how = self.compute_dtype, read
         return body.hidden(laid.tokens, laid.positions, segments, *how, recompute=self.room.recompute)
 
-    def in_parts(self, batch: TokenBatch, ask: Callable[[TokenBatch], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    def in_parts(
+        self, batch: TokenBatch, what: object, ask: Callable[[TokenBatch], tuple[Tensor, ...]], *, keep: bool = False
+    ) -> tuple[Tensor, ...]:
         """What `ask` says of every row, `[B, …]` each; where no gradient is wanted in parts that fit the room.
 
         Learning cuts a batch in the same way, so that both find the same bits: probability ratios begin at exactly 1.
+
+        Args:
+            what: is asked, at which settings
+            keep: the next that is asked with a gradient is this: where the batch is one part, its pass waits for that
         """
-        cuts = [] if torch.is_grad_enabled() else list(parts(batch, self.room.tokens))
+        if torch.is_grad_enabled():
+            kept, self._kept = self._kept, None
+            return kept.found if kept is not None and kept.answers(batch, what) else ask(batch)
+        cuts = list(parts(batch, self.room.tokens, shared=self.room.shared))
+        if keep:
+            self._kept = None  # its memory is wanted
+            self._kept = self._pass_to_keep(batch, what, ask) if len(cuts) <= 1 else None
+        if keep and self._kept is not None:
+            return self._kept.numbers()
         if len(cuts) <= 1:
             return ask(batch)
         found = [ask(batch.select(rows)) for rows in cuts]
         return tuple(_joined(cuts, pieces) for pieces in zip(*found, strict=True))
+
+    def _pass_to_keep(
+        self, batch: TokenBatch, what: object, ask: Callable[[TokenBatch], tuple[Tensor, ...]]
+    ) -> Kept | None:
+        """What is asked, with all that its gradient needs; None where that may not lie in memory for long."""
+        if self.engine == "plain" or load(batch, shared=self.room.shared) > self.room.lasting:
+            return None
+        try:
+            with torch.enable_grad():
+                return Kept(batch, what, ask(batch))
+        except (MemoryError, RuntimeError) as error:
+            if not ran_out(error):
+                raise
+        self.room.lasting = 0
+        logger.warning("memory does not suffice to keep what scoring finds until it is learned from: it is found twice")
+        return None
 
     def _require_room(self, batch: TokenBatch) -> None:
         longest = int(batch.lengths.max())
@@ -241,9 +280,14 @@ class Policy(Backbone):
         """The output layer: hidden state → logits."""
         return self.core.get_output_embeddings()
 
-    def logprobs(self, batch: TokenBatch, temperature: float = 1.0) -> TokenScores:
-        """Score the learned tokens of `batch` at the temperature at which they are, or were, sampled."""
-        return TokenScores(*self.in_parts(batch, lambda part: self._logprobs(part, temperature)))
+    def logprobs(self, batch: TokenBatch, temperature: float = 1.0, *, keep: bool = False) -> TokenScores:
+        """Score the learned tokens of `batch` at the temperature at which they are, or were, sampled.
+
+        Args:
+            keep: without a gradient, before a loss asks the same of this very batch: that need not compute it again
+        """
+        what = ("logprobs", temperature)
+        return TokenScores(*self.in_parts(batch, what, lambda part: self._logprobs(part, temperature), keep=keep))
 
     def _logprobs(self, batch: TokenBatch, temperature: float) -> tuple[Tensor, Tensor]:
         learned = batch.mask.nonzero()[:, 0]
@@ -296,15 +340,19 @@ class Scorer(Backbone):
 
     def features(self, batch: TokenBatch) -> Tensor:
         """float32 [B, H]: the hidden state at the last real token of each sequence, which the heads read."""
-        return self.in_parts(batch, self._features)[0]
+        return self.in_parts(batch, "features", self._features)[0]
 
     def _features(self, batch: TokenBatch) -> tuple[Tensor]:
         with self.autocast():
             return (self.states(batch, batch.starts + batch.lengths - 1).float(),)
 
-    def values(self, batch: TokenBatch) -> Tensor:
-        """float32 [B, R]: what is expected *before* each learned token is emitted, so read one position earlier."""
-        return self.in_parts(batch, self._values)[0]
+    def values(self, batch: TokenBatch, *, keep: bool = False) -> Tensor:
+        """float32 [B, R]: what is expected *before* each learned token is emitted, so read one position earlier.
+
+        Args:
+            keep: as `Policy.logprobs` has it
+        """
+        return self.in_parts(batch, "values", self._values, keep=keep)[0]
 
     def _values(self, batch: TokenBatch) -> tuple[Tensor]:
         with self.autocast():

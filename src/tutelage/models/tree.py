@@ -67,6 +67,6 @@ def tree_of(batch: TokenBatch) -> Tree | None:
 def _groups(batch: TokenBatch) -> list[tuple[list[int], int]]:
     """Rows that share a prompt, and its length, in the order of their first rows."""
     found: dict[bytes, tuple[list[int], int]] = {}
-    for row, (prompt, key) in enumerate(batch.prompts):
+    for row, (prompt, key, _) in enumerate(batch.prompts()):
         found.setdefault(key, ([], prompt))[0].append(row)
     return list(found.values())

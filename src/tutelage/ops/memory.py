@@ -18,6 +18,7 @@ _ON_TRAINING = 12
 """bytes that each trained parameter still needs: float32 gradient and two moments"""
 _COPIED = 2
 """bytes that each parameter needs in bfloat16"""
+_TORCHS_WORDS = ("out of memory", "can't allocate memory")
 
 _CGROUP = Path("/sys/fs/cgroup")
 _GROUPS = (
@@ -35,6 +36,10 @@ class Room:
     recompute: bool = False
     """whether the backward pass computes layers again instead of keeping what is in them (gradient checkpointing,
     Chen et al. 2016, 1604.06174): the same gradients, a third more work"""
+    shared: bool = False
+    """whether a prompt that rows share counts once, since it is computed once"""
+    lasting: int = 0
+    """tokens of a pass that may lie in memory from the scoring of a batch until it is learned from"""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Room:
         return self
@@ -65,6 +70,11 @@ def activations(layers: int, width: int, inner: int, *, recompute: bool = False)
     """
     inside = 14 * width + 4 * inner
     return 4 * width * layers + inside if recompute else inside * layers
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether memory did not suffice: PyTorch says so in more than one way."""
+    return isinstance(error, MemoryError) or any(words in str(error) for words in _TORCHS_WORDS)
 
 
 def free_bytes() -> int:

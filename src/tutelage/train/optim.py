@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from tutelage.algorithms import Algorithm, TrainConfig
-from tutelage.batches import Batch, parts
+from tutelage.batches import Batch, load, parts
 from tutelage.errors import DivergedError, UsageError
-from tutelage.ops import adamw
+from tutelage.ops import adamw, memory
 from tutelage.train.health import culprit
 from tutelage.train.room import backbones, estimated
 
@@ -77,6 +78,7 @@ class Optimizer:
                     about = {"lr": 0.0, "peak": peak, "weight_decay": decay, "module": module}
                     groups.append({"params": chosen} | about)
         self._models = [each for module in algorithm.modules().values() for each in backbones(module)]
+        self._shared = bool(self._models) and all(model.shares_prompts for model in self._models)
         self._make_room()
         fixed = [type(model.core).__name__ for model in self._models if not model.recomputes]
         if config.gradient_checkpointing == "on" and fixed:
@@ -140,14 +142,13 @@ class Optimizer:
         """
         while True:
             self.adam.zero_grad(set_to_none=True)
-            limit = self._tokens_per_part()
             try:
                 return self._gradients(algorithm, batch)
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-                if not _out_of_memory(error):
+                if not memory.ran_out(error):
                     raise
-                used = max(map(sum, ([batch.sizes()[row] for row in rows] for rows in parts(batch, limit))))
-                alone = used <= max(batch.sizes())
+                used = max(load(batch, rows, shared=self._shared) for rows in self._parts(batch))
+                alone = used <= max(load(batch, [row], shared=self._shared) for row in range(len(batch)))
                 tried = any(model.room.recompute for model in self._models)
                 if alone and (tried or not self._may_recompute()):
                     raise MemoryError(
@@ -156,6 +157,7 @@ class Optimizer:
                     ) from error
             if alone:
                 self._short = True
+                self._make_room()
                 continue
             self.halved = max(used // 2, 1)
             self._make_room()
@@ -168,9 +170,8 @@ class Optimizer:
         """Leave the *summed* gradient of all parts in place; returns the mean metrics and the weight of the whole."""
         sums: dict[str, float] = {}
         whole = 0.0
-        sizes = batch.sizes()
-        for rows in parts(batch, self._tokens_per_part()):
-            self._choose_recomputing(sum(sizes[row] for row in rows))
+        for rows in self._parts(batch):
+            self._choose_recomputing(load(batch, rows, shared=self._shared))
             loss = algorithm.loss(batch.select(rows) if len(rows) < len(batch) else batch)
             weight = float(loss.weight)
             _require_finite(float(loss.total.detach()), "loss", rows)
@@ -224,13 +225,19 @@ class Optimizer:
                 group["share"] = (limit / norm if norm > limit > 0 else 1.0) / whole
         return norm
 
+    def _parts(self, batch: Batch) -> Iterator[list[int]]:
+        return parts(batch, self._tokens_per_part(), shared=self._shared)
+
     def _tokens_per_part(self) -> int:
         return self.halved or self.config.tokens_per_part or self.estimated
 
     def _make_room(self) -> None:
         """What asks the models without a gradient cuts as learning does."""
+        part = self._tokens_per_part()
+        again = self.config.gradient_checkpointing == "on" or self._short
+        lasting = 0 if again else part if self._fitting is None else min(part, self._fitting)
         for model in self._models:
-            model.room.tokens = self._tokens_per_part()
+            model.room.tokens, model.room.shared, model.room.lasting = part, self._shared, lasting
 
     def tensors(self) -> dict[str, Tensor]:
         """Adam's moments, `<module>.<parameter>/<moment>`, for a checkpoint."""
@@ -258,11 +265,6 @@ class Optimizer:
         self.halved = int(state.get("halved", 0))
         self.estimated = int(state.get("tokens_per_part", self.estimated))
         self._make_room()
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    """CPU tensors that cannot be had raise a plain RuntimeError of torch's allocator."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 def schedule(step: int, steps: int, warmup: float, kind: str) -> float:

@@ -344,12 +344,16 @@ def _select(batch: B, rows: Sequence[int]) -> B:
     return replace(batch, **changed)
 
 
-def load(batch: Batch, rows: Sequence[int] | None = None, *, shared: bool = False) -> int:
-    """Tokens of the elements `rows` (of all), or those that are computed where a `shared` prompt is computed once."""
-    own, prompts = _own_tokens(batch, shared=shared), batch.prompts()
-    chosen = range(len(own)) if rows is None else rows
-    families = {prompts[row].key: prompts[row].size for row in chosen} if shared else {}
-    return sum(own[row] for row in chosen) + sum(families.values())
+def load(batch: Batch, *, shared: bool = False) -> int:
+    """Tokens of the elements, or those that are computed where a `shared` prompt is computed once."""
+    families = {each.key: each.size for each in batch.prompts()} if shared else {}
+    return sum(_own_tokens(batch, shared=shared)) + sum(families.values())
+
+
+def largest(batch: Batch, *, shared: bool = False) -> int:
+    """`load` of the element that has most."""
+    own = _own_tokens(batch, shared=shared)
+    return max(tokens + each.size * shared for tokens, each in zip(own, batch.prompts(), strict=True))
 
 
 def _own_tokens(batch: Batch, *, shared: bool) -> list[int]:

@@ -138,6 +138,7 @@ def test_answers_of_one_question_are_never_divided(make: Made) -> None:
     assert len(batch) == 9 and sum(batch.count.tolist()) == len(batch.answers)
     one = batch.select([int(batch.count.argmax())])
     assert len(one.answers) == 4 and one.sizes() == [sum(one.answers.sizes())]
+    assert one.prompts() == [one.answers.prompts()[0]._replace(answers=4)]
 
 
 def test_each_member_of_an_ensemble_weighs_each_question_in_its_own_way_and_always_so(make: Made) -> None:

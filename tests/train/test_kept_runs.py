@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from real_runs import rows, train
 from test_recomputed_runs import same, weights
 from torch import Tensor
 
+from tutelage.algorithms._online import Online
+from tutelage.models import kept
 from tutelage.models.body import Body
 from tutelage.models.policy import Backbone
 from tutelage.ops import native
@@ -55,15 +58,29 @@ def run(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize("command", ONCE)
 def test_the_bits_are_the_same_and_a_pass_is_spared_in_each_step(command, run, tmp_path, monkeypatch):
     once = run(command, "once", ONCE[command])
-    monkeypatch.setattr(Backbone, "_pass_to_keep", lambda *_: None)
+    monkeypatch.setattr(Backbone, "_to_keep", lambda *_: None)
     twice = run(command, "twice", ONCE[command])
-    assert twice - once == 3 * (2 if "critic_init" in ONCE[command] else 1)
+    later = 3 - 1  # steps: the first is looked at between its scoring and its loss
+    assert twice - once == later * (2 if "critic_init" in ONCE[command] else 1)
     assert same(weights(tmp_path / "once"), weights(tmp_path / "twice"))
 
 
 @pytest.mark.parametrize("command", TWICE)
 def test_where_answers_are_not_learned_from_whole_nothing_is_kept(command, run, monkeypatch):
-    kept = list[object]()
-    monkeypatch.setattr("tutelage.models.policy.Kept", lambda *given: kept.append(given))
+    put = list[object]()
+    monkeypatch.setattr(kept, "put", lambda *given: put.append(given))
     run(command, "run", TWICE[command])
-    assert not kept
+    assert not put
+
+
+def test_a_step_whose_loss_does_not_follow_at_once_keeps_nothing():
+    asked = SimpleNamespace(config=SimpleNamespace(staleness=0), learns_whole=lambda: True)
+
+    def keeps(step: int, *live: bool) -> bool:
+        asked.judges = lambda: [SimpleNamespace(live=each) for each in live]
+        return Online.keeps(cast(Any, asked), step)
+
+    assert keeps(1, False, False) and not keeps(0, False)
+    assert not keeps(1, True) and not keeps(1, False, True), "people may be asked about the cost alone"
+    asked.config.staleness = 1
+    assert not keeps(1, False)

@@ -67,7 +67,7 @@ class ActorCritic(Online[C, Experience]):
     def credit(self, answers: Answers) -> Experience:
         config, mask = self.config, answers.mask
         self._center_values(answers)
-        values = self.values(answers.batch, keep=self.learns_whole())
+        values = self.values(answers.batch, keep=self.keeps(answers.step))
         rewards = answers.token_rewards(self.kl.coef)
         rewards = whiten(rewards, mask, shift_mean=False) if config.whiten_rewards else rewards
         advantages, returns = gae(rewards, values, mask, config.gamma, config.lam)

@@ -149,8 +149,15 @@ class Online(Algorithm[C, X]):
         return {"policy": self.parts.policy}
 
     def learns_whole(self) -> bool:
-        """Whether the first loss of a step is that of all its answers at once: their scoring is then kept for it."""
+        """Whether the first loss of a step is that of all its answers at once."""
         return False
+
+    def keeps(self, step: int) -> bool:
+        """Whether what scores the answers of a step may wait for their loss: only if that comes at once.
+
+        The first step is looked at, and held-out prompts are answered, before it is learned from.
+        """
+        return self.learns_whole() and step > 0 and not (self.config.staleness or any(j.live for j in self.judges()))
 
     @torch.no_grad()
     def collect(self, step: int) -> X:
@@ -188,8 +195,7 @@ class Online(Algorithm[C, X]):
     def _draw(self, prompts: Sequence[Prompt], step: int, made: int, role: str = "rollout") -> Drawn:
         config, parts = self.config, self.parts
         rollouts = self._sampled(prompts, config.answers, derive(config.seed, step, role))
-        keep = self.learns_whole() and not (config.staleness or parts.reward.live)
-        now = parts.policy.logprobs(rollouts.batch, config.temperature, keep=keep)
+        now = parts.policy.logprobs(rollouts.batch, config.temperature, keep=self.keeps(step))
         return Drawn(rollouts, now.logprobs, now.entropy, step, made)
 
     def _sampled(self, prompts: Sequence[Prompt], count: int, seed: int) -> Rollouts:

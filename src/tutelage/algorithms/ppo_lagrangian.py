@@ -101,7 +101,7 @@ class PPOLagrangian(ActorCritic[PPOLagrangianConfig], Reuse[PPOLagrangianConfig,
     def credit(self, answers: Answers) -> Experience:
         config, mask = self.config, answers.mask
         reward = super().credit(answers)
-        values = self.parts.cost_critic.values(answers.batch)
+        values = self.parts.cost_critic.values(answers.batch, keep=self.keeps(answers.step))
         cost = self.parts.cost.score(answers.rollouts.samples).value.to(values)
         self.parts.cost.settle()
         advantages, returns = gae(at_last(cost, mask), values, mask, config.gamma, config.lam)

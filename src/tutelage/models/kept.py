@@ -1,35 +1,60 @@
-"""A pass over a batch that was scored and will be learned from next: kept with its graph, it need not be done twice.
+"""Passes over batches that were scored and will be learned from next: kept with their graphs, they are made once.
 
 scoring, no gradient wanted ─► pass ─► numbers            without: pass ─► numbers, later the pass again ─► loss
                                  └───────────► loss
+
+They belong to the process, as memory does: whoever runs out of it lets go of all.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from weakref import WeakKeyDictionary
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from tutelage.batches import TokenBatch
 
 
 @dataclass(frozen=True)
-class Kept:
-    """What was found of a batch, with its graph; autograd refuses it once the weights have changed."""
+class _Pass:
+    """What a model said of a batch, with the graph."""
 
     batch: TokenBatch
     what: object
-    """was asked"""
     found: tuple[Tensor, ...]
+    weights: tuple[int, ...]
 
-    def answers(self, batch: TokenBatch, what: object) -> bool:
-        """Whether this is what is asked: of this batch itself, not of one like it."""
-        return self.batch is batch and self.what == what
 
-    def numbers(self) -> tuple[Tensor, ...]:
-        """What was found, without its graph."""
-        return tuple(each.detach() for each in self.found)
+_waiting: WeakKeyDictionary[nn.Module, _Pass] = WeakKeyDictionary()
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> None:
-        """A copy of the model learns nothing from this."""
+
+def put(model: nn.Module, batch: TokenBatch, what: object, found: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Keep what `model` has `found` of `batch`, asked for `what`; the numbers alone are returned."""
+    _waiting[model] = _Pass(batch, what, found, _versions(model))
+    return tuple(each.detach().clone() for each in found)
+
+
+def take(model: nn.Module, batch: TokenBatch, what: object) -> tuple[Tensor, ...] | None:
+    """What was kept of `model`, if it is this, of this very batch, under these very weights; it is let go anyway."""
+    kept = _waiting.pop(model, None)
+    if kept is None or kept.batch is not batch or kept.what != what or kept.weights != _versions(model):
+        return None
+    return kept.found
+
+
+def drop(model: nn.Module) -> None:
+    """Let go of what was kept of `model`."""
+    _waiting.pop(model, None)
+
+
+def drop_all() -> bool:
+    """Let go of every pass, for memory is wanted; whether there was one."""
+    any_there = len(_waiting) > 0
+    _waiting.clear()
+    return any_there
+
+
+def _versions(model: nn.Module) -> tuple[int, ...]:
+    """How often each weight has been changed; an optimiser's step counts too (models/_products.py)."""
+    return tuple(each._version for each in model.parameters())  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]

@@ -18,12 +18,12 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from tutelage.batches import TokenBatch, load, onto, parts
 from tutelage.errors import UsageError
+from tutelage.models import kept
 from tutelage.models._products import Copies
 from tutelage.models.attention import Packing, SlotCache
 from tutelage.models.body import Body, UnfitError
 from tutelage.models.digest import weights_digest
 from tutelage.models.heads import Heads
-from tutelage.models.kept import Kept
 from tutelage.models.tree import Tree, tree_of
 from tutelage.ops import native, varlen
 from tutelage.ops.allocator import keep_memory
@@ -65,7 +65,6 @@ class Backbone(nn.Module):
         self._body: Body | None = None
         self._frozen: dict[str, bytes] = {}
         self._recomputing = False
-        self._kept: Kept | None = None
 
     @property
     def copies(self) -> Copies | None:
@@ -190,31 +189,31 @@ class Backbone(nn.Module):
             keep: the next that is asked with a gradient is this: where the batch is one part, its pass waits for that
         """
         if torch.is_grad_enabled():
-            kept, self._kept = self._kept, None
-            return kept.found if kept is not None and kept.answers(batch, what) else ask(batch)
+            found = kept.take(self, batch, what)
+            return ask(batch) if found is None else found
         cuts = list(parts(batch, self.room.tokens, shared=self.room.shared))
         if keep:
-            self._kept = None  # its memory is wanted
-            self._kept = self._pass_to_keep(batch, what, ask) if len(cuts) <= 1 else None
-        if keep and self._kept is not None:
-            return self._kept.numbers()
+            kept.drop(self)  # its memory is wanted
+            found = self._to_keep(batch, ask) if len(cuts) <= 1 else None
+            if found is not None:
+                return kept.put(self, batch, what, found)
         if len(cuts) <= 1:
-            return ask(batch)
-        found = [ask(batch.select(rows)) for rows in cuts]
+            return _asked(ask, batch)
+        found = [_asked(ask, batch.select(rows)) for rows in cuts]
         return tuple(_joined(cuts, pieces) for pieces in zip(*found, strict=True))
 
-    def _pass_to_keep(
-        self, batch: TokenBatch, what: object, ask: Callable[[TokenBatch], tuple[Tensor, ...]]
-    ) -> Kept | None:
+    def _to_keep(self, batch: TokenBatch, ask: Callable[[TokenBatch], tuple[Tensor, ...]]) -> tuple[Tensor, ...] | None:
         """What is asked, with all that its gradient needs; None where that may not lie in memory for long."""
         if self.engine == "plain" or load(batch, shared=self.room.shared) > self.room.lasting:
             return None
+        self.room.recompute = False  # what may wait fits
         try:
             with torch.enable_grad():
-                return Kept(batch, what, ask(batch))
+                return ask(batch)
         except (MemoryError, RuntimeError) as error:
             if not ran_out(error):
                 raise
+        kept.drop_all()
         self.room.lasting = 0
         logger.warning("memory does not suffice to keep what scoring finds until it is learned from: it is found twice")
         return None
@@ -364,6 +363,16 @@ class Scorer(Backbone):
         self.core.config.pad_token_id = self.tokenizer.pad_token_id
         self._write(folder)
         self.heads.write(folder)
+
+
+def _asked(ask: Callable[[TokenBatch], tuple[Tensor, ...]], batch: TokenBatch) -> tuple[Tensor, ...]:
+    """What `ask` says without a gradient; passes that wait to be learned from give way to it."""
+    try:
+        return ask(batch)
+    except (MemoryError, RuntimeError) as error:
+        if not (ran_out(error) and kept.drop_all()):
+            raise
+    return ask(batch)
 
 
 def _joined(cuts: list[list[int]], pieces: tuple[Tensor, ...]) -> Tensor:

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from tutelage.algorithms import Algorithm, TrainConfig
-from tutelage.batches import Batch, load, parts
+from tutelage.batches import Batch, largest, load, parts
 from tutelage.errors import DivergedError, UsageError
+from tutelage.models import kept
 from tutelage.ops import adamw, memory
 from tutelage.train.health import culprit
 from tutelage.train.room import backbones, estimated
@@ -147,8 +148,10 @@ class Optimizer:
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
                 if not memory.ran_out(error):
                     raise
-                used = max(load(batch, rows, shared=self._shared) for rows in self._parts(batch))
-                alone = used <= max(load(batch, [row], shared=self._shared) for row in range(len(batch)))
+                if kept.drop_all():
+                    continue
+                used = max(load(batch.select(rows), shared=self._shared) for rows in self._parts(batch))
+                alone = used <= largest(batch, shared=self._shared)
                 tried = any(model.room.recompute for model in self._models)
                 if alone and (tried or not self._may_recompute()):
                     raise MemoryError(
@@ -171,8 +174,9 @@ class Optimizer:
         sums: dict[str, float] = {}
         whole = 0.0
         for rows in self._parts(batch):
-            self._choose_recomputing(load(batch, rows, shared=self._shared))
-            loss = algorithm.loss(batch.select(rows) if len(rows) < len(batch) else batch)
+            part = batch.select(rows) if len(rows) < len(batch) else batch
+            self._choose_recomputing(load(part, shared=self._shared))
+            loss = algorithm.loss(part)
             weight = float(loss.weight)
             _require_finite(float(loss.total.detach()), "loss", rows)
             (loss.total * loss.weight).backward()

@@ -5,7 +5,7 @@ y = x·Wᵀ + b + Σ scale·(x·Aᵀ)·Bᵀ        several stock maps of one inp
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -50,7 +50,7 @@ class Copies:
         """`parts` under each other, [Σ rows, …], of `kind`; one that is of this kind already is not copied."""
         if len(parts) == 1 and parts[0].dtype == kind and parts[0].is_contiguous():
             return parts[0].detach()
-        state, made = _state(parts), self._made.get((name, kind))
+        state, made = state_of(parts), self._made.get((name, kind))
         if made is not None and made.state == state:
             return made.whole
         rows = sum(map(len, parts))
@@ -80,10 +80,11 @@ class Copies:
         for made in self._made.values():
             places = zip(made.parts, made.rows(), strict=True)
             if all(part in written and written[part].data_ptr() == place.data_ptr() for part, place in places):
-                made.state = _state(made.parts)
+                made.state = state_of(made.parts)
 
 
-def _state(parts: Sequence[Tensor]) -> list[tuple[int, int]]:
+def state_of(parts: Iterable[Tensor]) -> list[tuple[int, int]]:
+    """Where these lie and how often they have been changed: while that stays, so do their numbers."""
     return [(part.data_ptr(), part._version) for part in parts]  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
 

@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 from torch import Tensor, nn
 
 from tutelage.batches import TokenBatch
+from tutelage.models._products import state_of
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class _Pass:
     batch: TokenBatch
     what: object
     found: tuple[Tensor, ...]
-    weights: tuple[int, ...]
+    weights: list[tuple[int, int]]
+    """as they were"""
 
 
 _waiting: WeakKeyDictionary[nn.Module, _Pass] = WeakKeyDictionary()
@@ -31,14 +33,14 @@ _waiting: WeakKeyDictionary[nn.Module, _Pass] = WeakKeyDictionary()
 
 def put(model: nn.Module, batch: TokenBatch, what: object, found: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """Keep what `model` has `found` of `batch`, asked for `what`; the numbers alone are returned."""
-    _waiting[model] = _Pass(batch, what, found, _versions(model))
+    _waiting[model] = _Pass(batch, what, found, state_of(model.parameters()))
     return tuple(each.detach().clone() for each in found)
 
 
 def take(model: nn.Module, batch: TokenBatch, what: object) -> tuple[Tensor, ...] | None:
     """What was kept of `model`, if it is this, of this very batch, under these very weights; it is let go anyway."""
     kept = _waiting.pop(model, None)
-    if kept is None or kept.batch is not batch or kept.what != what or kept.weights != _versions(model):
+    if kept is None or kept.batch is not batch or kept.what != what or kept.weights != state_of(model.parameters()):
         return None
     return kept.found
 
@@ -53,8 +55,3 @@ def drop_all() -> bool:
     any_there = len(_waiting) > 0
     _waiting.clear()
     return any_there
-
-
-def _versions(model: nn.Module) -> tuple[int, ...]:
-    """How often each weight has been changed; an optimiser's step counts too (models/_products.py)."""
-    return tuple(each._version for each in model.parameters())  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
